@@ -1,0 +1,17 @@
+"""Collect past evaluations: learners on tasks, cross-validated, resumable, into a MetaDataset."""
+
+from metahpo.collect.plan import CollectionPlan, Settings, load_collection_file
+from metahpo.collect.run import collect
+from metahpo.collect.sources import collect_plan, openml_tasks
+from metahpo.collect.tables import Task, UnusableTaskError
+
+__all__ = [
+    "CollectionPlan",
+    "Settings",
+    "Task",
+    "UnusableTaskError",
+    "collect",
+    "collect_plan",
+    "load_collection_file",
+    "openml_tasks",
+]

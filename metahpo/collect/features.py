@@ -1,0 +1,49 @@
+"""Meta-features of a collection's tables, computed once a version of :func:`describe`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from metahpo.collect.files import replace_file
+from metahpo.collect.plan import Settings
+from metahpo.collect.tables import Table, read_table
+
+
+def task_features(folder: Path, task_ids: Sequence[str], settings: Settings) -> pd.DataFrame:
+    """Describe the tables that were evaluated, exactly as they were evaluated.
+
+    Parameters
+    ----------
+    folder : Path
+        The collection's folder of tables; descriptions are kept beside them.
+    task_ids : sequence of str
+        The tasks, in the order of the result.
+    settings : Settings
+        The collection's rules.
+
+    Returns
+    -------
+    DataFrame
+        One row a task, one column a meta-feature.
+    """
+    rows = [_features(Table.read(folder, task_id).path, settings) for task_id in task_ids]
+    return pd.DataFrame(rows, index=pd.Index(task_ids, name="task_id"))
+
+
+def _features(table: Path, settings: Settings) -> dict[str, float]:
+    from metahpo.metafeatures import VERSION, describe
+
+    path = table.with_suffix(".features.json")
+    if path.exists():
+        known = json.loads(path.read_text())
+        if known["version"] == VERSION:
+            return dict(known["features"])
+    X, y = read_table(table)
+    features = dict(describe(X, y, settings.task, seed=settings.seed))
+    with replace_file(path) as temporary:
+        temporary.write_text(json.dumps({"version": VERSION, "features": features}, indent=1))
+    return features

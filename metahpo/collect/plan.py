@@ -1,0 +1,159 @@
+"""What a collection evaluates, and under which rules."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from metahpo.space import Config, Space
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The rules under which scores are measured: equal for everything in one collection.
+
+    Attributes
+    ----------
+    task : {"classification", "regression"}
+        Kind of the tasks.
+    metric : str
+        Name of a scikit-learn scorer; scorers are maximised.
+    n_folds : int
+        Folds of the cross-validation, stratified for classification, shuffled.
+    max_rows, max_columns : int
+        Caps of a task's table.
+    time_limit : float
+        Seconds that fitting and scoring one configuration on all folds may take.
+    seed : int
+        Of the sample of rows, the folds, the list of configurations and the estimators.
+    """
+
+    task: Literal["classification", "regression"]
+    metric: str
+    n_folds: int = 3
+    max_rows: int = 1000
+    max_columns: int = 200
+    time_limit: float = 30.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        from sklearn.metrics import get_scorer_names
+
+        if self.metric not in get_scorer_names():
+            raise ValueError(
+                f"metric {self.metric!r} is not one of scikit-learn's scorers: "
+                f"{', '.join(get_scorer_names())}"
+            )
+        for name, least in {"n_folds": 2, "max_rows": 10, "max_columns": 1}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if not self.time_limit > 0:
+            raise ValueError(f"time_limit is {self.time_limit}; it must be positive")
+
+
+DEFAULT_METRIC = {"classification": "accuracy", "regression": "r2"}
+
+
+@dataclass(frozen=True)
+class CollectionPlan:
+    """A declared collection: which learners, with how many configurations, on which tasks.
+
+    Attributes
+    ----------
+    settings : Settings
+        The rules.
+    learners : tuple of str
+        Names in the catalogue.
+    n_configs : int
+        Configurations a learner: its default, then a quasi-random sequence.
+    tasks : tuple of int
+        OpenML task ids; empty where `suite` names them.
+    suite : int, str or None
+        OpenML benchmark suite to take the tasks from.
+    """
+
+    settings: Settings
+    learners: tuple[str, ...]
+    n_configs: int
+    tasks: tuple[int, ...] = ()
+    suite: int | str | None = None
+
+
+def load_collection_file(path: str | Path) -> CollectionPlan:
+    """Read a collection from a TOML file.
+
+    The keys are those of :class:`Settings` and :class:`CollectionPlan`; ``task``, ``learners``,
+    ``n_configs`` and one of ``tasks`` and ``suite`` are required, ``metric`` is accuracy or r2
+    unless said.
+
+    Raises
+    ------
+    ValueError
+        Naming the file and the key that is missing, unknown or of the wrong type.
+    """
+    path = Path(path)
+    try:
+        declared = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"there is no collection file {path}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not TOML: {error}") from error
+    try:
+        return _plan(declared)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _plan(declared: dict[str, Any]) -> CollectionPlan:
+    for name in declared:
+        if name not in _TYPES:
+            raise ValueError(f"unknown key {name!r}; known are {', '.join(sorted(_TYPES))}")
+    for name, value in declared.items():
+        if isinstance(value, bool) or not isinstance(value, _TYPES[name]):
+            raise ValueError(f"{name} is {value!r}, which is of the wrong type")
+    for name in ("task", "learners", "n_configs"):
+        if name not in declared:
+            raise ValueError(f"the key {name!r} is missing")
+    if declared["task"] not in DEFAULT_METRIC:
+        raise ValueError(f"task is {declared['task']!r}; choose classification or regression")
+    if ("tasks" in declared) == ("suite" in declared):
+        raise ValueError("give either tasks (OpenML task ids) or suite, not both")
+    for name, kind in {"learners": str, "tasks": int}.items():
+        for item in declared.get(name, []):
+            if not isinstance(item, kind):
+                raise ValueError(f"{name} holds {item!r}; a list of {kind.__name__} is needed")
+    rules = {f.name: declared[f.name] for f in dataclasses.fields(Settings) if f.name in declared}
+    rules.setdefault("metric", DEFAULT_METRIC[declared["task"]])
+    return CollectionPlan(
+        settings=Settings(**rules),
+        learners=tuple(declared["learners"]),
+        n_configs=declared["n_configs"],
+        tasks=tuple(declared.get("tasks", ())),
+        suite=declared.get("suite"),
+    )
+
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "task": str,
+    "metric": str,
+    "n_folds": int,
+    "max_rows": int,
+    "max_columns": int,
+    "time_limit": (int, float),
+    "seed": int,
+    "learners": list,
+    "n_configs": int,
+    "tasks": list,
+    "suite": (int, str),
+}
+
+
+def configurations(space: Space, n: int, seed: int) -> list[Config]:
+    """Return the first `n` configurations of a learner: its default, then a Sobol sequence.
+
+    A longer list begins with the shorter one, so a collection can be extended.
+    """
+    return [space.default, *space.sample(n - 1, seed=seed)]

@@ -1,0 +1,419 @@
+"""MetaDataset: scored configurations of one space on many tasks, in memory and on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from optuna.distributions import CategoricalDistribution, IntDistribution
+
+from metahpo.space import Config, Space
+
+Direction = Literal["maximize", "minimize"]
+
+SCHEMA_VERSION = 1
+ROOT = "learner"
+TRIAL_COLUMNS = ("task_id", "score", "fit_seconds", "status", "error")
+STATUSES = ("ok", "failed", "timeout")
+
+_TRIALS, _TASKS, _INFO, _HEADER = "trials.parquet", "tasks.parquet", "info.parquet", "dataset.json"
+
+
+@dataclass(frozen=True, eq=False)
+class MetaDataset:
+    """Past evaluations: trials of one space on many tasks.
+
+    Made by :meth:`from_frames`, :meth:`load` or a collection; the frames are not to be changed.
+
+    Attributes
+    ----------
+    trials : DataFrame
+        One row a trial, ordered by task: ``task_id`` (str), one column a hyperparameter (missing
+        where inactive), ``score`` (float; NaN for a failed trial), and where known
+        ``fit_seconds``, ``status`` ("ok", "failed", "timeout") and ``error``. Tasks may have
+        different configurations and different numbers of them.
+    tasks : DataFrame or None
+        Meta-features: one row a task, indexed by ``task_id``, float columns.
+    info : DataFrame or None
+        What else is known of the tasks (name, size, origin), indexed like `tasks`.
+    space : Space
+        The space of the configurations.
+    direction : {"maximize", "minimize"}
+        Which way scores are better.
+    metric : str
+        What the scores are.
+    defaults : mapping of str to dict
+        In a union of learners: each learner's default configuration.
+    """
+
+    trials: pd.DataFrame
+    tasks: pd.DataFrame | None
+    space: Space
+    direction: Direction
+    metric: str
+    info: pd.DataFrame | None = None
+    defaults: Mapping[str, Config] = field(default_factory=dict)
+
+    # ------------------------------------------------------------------ building
+
+    @classmethod
+    def from_frames(
+        cls,
+        trials: pd.DataFrame,
+        tasks: pd.DataFrame | None = None,
+        *,
+        space: Space,
+        direction: Direction = "maximize",
+        metric: str = "score",
+        info: pd.DataFrame | None = None,
+        defaults: Mapping[str, Config] | None = None,
+    ) -> MetaDataset:
+        """Check and assemble a MetaDataset.
+
+        Parameters
+        ----------
+        trials : DataFrame
+            ``task_id``, one column a hyperparameter (NaN or None where inactive), ``score`` (NaN
+            for a failed trial); optional ``fit_seconds``, ``status``, ``error``. A column of a
+            parameter that is nowhere active may be absent.
+        tasks : DataFrame, optional
+            Indexed by task_id: one column a meta-feature. Every task of `trials` needs a row.
+        space : Space
+            The space of the configurations.
+        direction : {"maximize", "minimize"}, default="maximize"
+            Which way scores are better.
+        metric : str, default="score"
+            What the scores are.
+        info : DataFrame, optional
+            Further facts on the tasks, indexed by task_id.
+        defaults : mapping of str to dict, optional
+            In a union of learners: each learner's default configuration.
+
+        Raises
+        ------
+        ValueError
+            Naming the column, the row and the value that do not fit.
+        """
+        if direction not in ("maximize", "minimize"):
+            raise ValueError(f"direction is {direction!r}; choose 'maximize' or 'minimize'")
+        trials = _checked_trials(trials, space)
+        known = pd.Index(trials["task_id"].unique())
+        return cls(
+            trials=trials,
+            tasks=None if tasks is None else _checked_features(tasks, known),
+            space=space,
+            direction=direction,
+            metric=metric,
+            info=None if info is None else _aligned(info, known, "info"),
+            defaults=dict(defaults or {}),
+        )
+
+    # ------------------------------------------------------------------ looking
+
+    @property
+    def task_ids(self) -> tuple[str, ...]:
+        """The tasks, in the order of the trials."""
+        return tuple(self.trials["task_id"].unique())
+
+    @property
+    def n_evaluations(self) -> int:
+        """How many trials there are, failed ones included."""
+        return len(self.trials)
+
+    def __len__(self) -> int:
+        return len(self.task_ids)
+
+    def __repr__(self) -> str:
+        return (
+            f"MetaDataset({self.n_evaluations} evaluations of {len(self.space)} parameters on "
+            f"{len(self)} tasks, {self.direction} {self.metric})"
+        )
+
+    # ------------------------------------------------------------------ cutting
+
+    def subset(self, task_ids: Iterable[str]) -> MetaDataset:
+        """Return the part that belongs to some tasks.
+
+        Raises
+        ------
+        ValueError
+            If a task is unknown.
+        """
+        wanted = [str(task_id) for task_id in task_ids]
+        unknown = sorted(set(wanted) - set(self.task_ids))
+        if unknown:
+            raise ValueError(f"there is no task {unknown[0]!r} in this MetaDataset")
+        return self._with(self.trials[self.trials["task_id"].isin(wanted)])
+
+    def for_learner(self, name: str) -> MetaDataset:
+        """Return one learner's part of a union of learners, in that learner's own space.
+
+        Raises
+        ------
+        ValueError
+            If the space has no root parameter "learner", or that has no such choice.
+        """
+        space = self._branch_space(name)
+        prefix = f"{name}__"
+        trials = self.trials[self.trials[ROOT] == name].rename(
+            columns={f"{prefix}{parameter}": parameter for parameter in space.names}
+        )
+        kept = [c for c in (*TRIAL_COLUMNS, *space.names) if c in trials]
+        return self._with(trials[kept], space=space, defaults={})
+
+    def _branch_space(self, name: str) -> Space:
+        root = self.space.distributions.get(ROOT)
+        if not isinstance(root, CategoricalDistribution):
+            raise ValueError(f"the space has no root parameter {ROOT!r} to choose a learner by")
+        if name not in root.choices:
+            known = ", ".join(map(str, root.choices))
+            raise ValueError(f"there is no learner {name!r} in this MetaDataset; it has {known}")
+        prefix = f"{name}__"
+        own = {n: d for n, d in self.space.distributions.items() if n.startswith(prefix)}
+        conditions = {
+            child.removeprefix(prefix): (parent.removeprefix(prefix), values)
+            for child, (parent, values) in self.space.conditions.items()
+            if child in own and parent != ROOT
+        }
+        distributions = {n.removeprefix(prefix): d for n, d in own.items()}
+        return Space(distributions, conditions, self.defaults.get(name))
+
+    def _with(self, trials: pd.DataFrame, **changes: Any) -> MetaDataset:
+        trials = trials.reset_index(drop=True)
+        known = pd.Index(trials["task_id"].unique())
+        values: dict[str, Any] = {
+            "trials": trials,
+            "tasks": None if self.tasks is None else self.tasks.loc[known],
+            "info": None if self.info is None else self.info.loc[known],
+            "space": self.space,
+            "direction": self.direction,
+            "metric": self.metric,
+            "defaults": self.defaults,
+        }
+        return MetaDataset(**{**values, **changes})
+
+    # ------------------------------------------------------------------ on disk
+
+    def save(self, path: str | Path) -> None:
+        """Write the dataset as a folder: Parquet tables and a JSON header with their checksums.
+
+        The header is written last, so a folder without one was not finished.
+        """
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        frames = {_TRIALS: _compact(self.trials), _TASKS: self.tasks, _INFO: self.info}
+        (folder / _HEADER).unlink(missing_ok=True)
+        files = {}
+        for name, frame in frames.items():
+            (folder / name).unlink(missing_ok=True)
+            if frame is not None:
+                frame.to_parquet(folder / name, compression="zstd", compression_level=12)
+                files[name] = _sha256(folder / name)
+        header = {
+            "format": "metahpo.MetaDataset",
+            "schema_version": SCHEMA_VERSION,
+            "direction": self.direction,
+            "metric": self.metric,
+            "n_tasks": len(self),
+            "n_evaluations": self.n_evaluations,
+            "space": self.space.to_json(),
+            "defaults": dict(self.defaults),
+            "sha256": files,
+        }
+        (folder / _HEADER).write_text(json.dumps(header, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> MetaDataset:
+        """Read a dataset written by :meth:`save`.
+
+        Raises
+        ------
+        ValueError
+            Naming the file that is missing, damaged, of a newer version or of something else.
+        """
+        folder = Path(path)
+        header = _read_header(folder / _HEADER)
+        frames = {name: _read_frame(folder / name, sha) for name, sha in header["sha256"].items()}
+        try:
+            return cls.from_frames(
+                frames[_TRIALS],
+                frames.get(_TASKS),
+                space=Space.from_json(header["space"]),
+                direction=header["direction"],
+                metric=header["metric"],
+                info=frames.get(_INFO),
+                defaults=header["defaults"],
+            )
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{folder} holds no valid MetaDataset: {error}") from error
+
+
+# ---------------------------------------------------------------------- checks
+
+
+def _checked_trials(trials: pd.DataFrame, space: Space) -> pd.DataFrame:
+    for name in ("task_id", "score"):
+        if name not in trials:
+            raise ValueError(f"trials have no column {name!r}")
+    if trials.columns.has_duplicates:
+        repeated = trials.columns[trials.columns.duplicated()][0]
+        raise ValueError(f"trials have several columns {repeated!r}")
+    unknown = [c for c in trials if c not in space.distributions and c not in TRIAL_COLUMNS]
+    if unknown:
+        raise ValueError(
+            f"trials have a column {unknown[0]!r}, which is neither a parameter of the space "
+            f"({', '.join(space.names)}) nor one of {', '.join(TRIAL_COLUMNS)}"
+        )
+    clash = [name for name in space.names if name in TRIAL_COLUMNS]
+    if clash:
+        raise ValueError(f"the space has a parameter {clash[0]!r}, a name that trials use")
+    if trials["task_id"].isna().any():
+        raise ValueError(f"row {_first(trials, trials['task_id'].isna())} has no task_id")
+    order = np.argsort(pd.factorize(trials["task_id"])[0], kind="stable")
+    checked = pd.DataFrame({"task_id": trials["task_id"].astype(str)})
+    for name in space.names:
+        checked[name] = _checked_parameter(name, trials, space)
+    for name in ("score", "fit_seconds"):
+        if name in trials:
+            checked[name] = _numbers(name, trials)
+    if "status" in trials:
+        wrong = ~trials["status"].isin(STATUSES)
+        if wrong.any():
+            raise ValueError(
+                f"status={trials['status'][wrong].iloc[0]!r} in row {_first(trials, wrong)}; "
+                f"known are {', '.join(STATUSES)}"
+            )
+        checked["status"] = trials["status"].astype("category")
+    if "error" in trials:
+        checked["error"] = trials["error"].astype("str")
+    return checked.iloc[order].reset_index(drop=True)
+
+
+def _checked_parameter(name: str, trials: pd.DataFrame, space: Space) -> pd.Series[Any]:
+    """Check one parameter's column against its range and its condition, all rows at once."""
+    active = _active(name, trials, space)
+    distribution = space.distributions[name]
+    takes_none = isinstance(distribution, CategoricalDistribution) and None in distribution.choices
+    column = trials[name] if name in trials else pd.Series(None, index=trials.index, dtype=object)
+    present = column.notna()
+    if (present & ~active).any():
+        row = _first(trials, present & ~active)
+        parent = space.conditions[name][0]
+        raise ValueError(f"{name} is set in row {row}, where {parent} makes it inactive")
+    if not takes_none and (active & ~present).any():
+        raise ValueError(f"{name} is missing in row {_first(trials, active & ~present)}")
+    if isinstance(distribution, CategoricalDistribution):
+        wrong = present & ~_is_choice(column, distribution)
+        allowed = f"choose among {', '.join(map(repr, distribution.choices))}"
+        checked = column
+    else:
+        checked = _numbers(name, trials) if name in trials else column.astype(float)
+        wrong = present & ~checked.between(distribution.low, distribution.high)
+        if isinstance(distribution, IntDistribution):
+            wrong |= present & (checked % 1 != 0)
+        allowed = f"the range is {distribution.low} to {distribution.high}"
+    if wrong.any():
+        row = _first(trials, wrong)
+        raise ValueError(f"{name}={column[wrong].iloc[0]!r} in row {row}; {allowed}")
+    return checked
+
+
+def _is_choice(column: pd.Series[Any], distribution: CategoricalDistribution) -> pd.Series[bool]:
+    # bool is told from int: True is not the choice 1
+    keys = {(isinstance(choice, bool), choice) for choice in distribution.choices}
+    valid = {v: (isinstance(v, bool | np.bool_), v) in keys for v in column.dropna().unique()}
+    return column.map(valid).fillna(False).astype(bool)
+
+
+def _active(name: str, trials: pd.DataFrame, space: Space) -> pd.Series[bool]:
+    if name not in space.conditions:
+        return pd.Series(True, index=trials.index)
+    parent, values = space.conditions[name]
+    if parent not in trials:
+        return pd.Series(False, index=trials.index)
+    return trials[parent].isin(values) & _active(parent, trials, space)
+
+
+def _numbers(name: str, trials: pd.DataFrame) -> pd.Series[float]:
+    numbers = pd.to_numeric(trials[name], errors="coerce").astype(float)
+    wrong = numbers.isna() & trials[name].notna() | np.isinf(numbers)
+    if wrong.any():
+        value = trials[name][wrong].iloc[0]
+        raise ValueError(f"{name}={value!r} in row {_first(trials, wrong)} is no finite number")
+    return numbers
+
+
+def _checked_features(tasks: pd.DataFrame, known: pd.Index[Any]) -> pd.DataFrame:
+    tasks = _aligned(tasks, known, "tasks")
+    for name in tasks:
+        if not pd.api.types.is_numeric_dtype(tasks[name].dtype):
+            raise ValueError(f"the meta-feature {name!r} of tasks is not numeric")
+    return tasks.astype(float)
+
+
+def _aligned(frame: pd.DataFrame, known: pd.Index[Any], what: str) -> pd.DataFrame:
+    frame = frame.set_axis(frame.index.map(str).rename("task_id"), axis=0)
+    if frame.index.has_duplicates:
+        repeated = frame.index[frame.index.duplicated()][0]
+        raise ValueError(f"{what} has several rows for task {repeated!r}")
+    missing = known.difference(frame.index)
+    if len(missing):
+        raise ValueError(f"{what} has no row for task {missing[0]!r}, which has trials")
+    return frame.loc[known].rename_axis("task_id")
+
+
+def _first(trials: pd.DataFrame, where: pd.Series[bool]) -> Any:
+    return trials.index[where.to_numpy(dtype=bool)][0]
+
+
+# ---------------------------------------------------------------------- files
+
+
+def _compact(trials: pd.DataFrame) -> pd.DataFrame:
+    """Encode repeated strings as dictionaries and seconds in single precision."""
+    compact = trials.copy()
+    compact["task_id"] = compact["task_id"].astype("category")
+    if "error" in compact:
+        compact["error"] = compact["error"].astype("category")
+    if "fit_seconds" in compact:
+        compact["fit_seconds"] = compact["fit_seconds"].astype("float32")
+    return compact
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{path.parent} is no MetaDataset: it has no {path.name}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(header, dict) or header.get("format") != "metahpo.MetaDataset":
+        raise ValueError(f"{path} does not belong to a MetaDataset")
+    version = header.get("schema_version")
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise ValueError(
+            f"{path} has schema version {version}; this metahpo reads up to {SCHEMA_VERSION}"
+        )
+    for name in ("direction", "metric", "space", "defaults", "sha256"):
+        if name not in header:
+            raise ValueError(f"{path} is damaged: it has no {name!r}")
+    return header
+
+
+def _read_frame(path: Path, sha256: str) -> pd.DataFrame:
+    if not path.is_file():
+        raise ValueError(f"{path} is missing")
+    if _sha256(path) != sha256:
+        raise ValueError(f"{path} is damaged: its checksum is not the one in {_HEADER}")
+    return pd.read_parquet(path)
