@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from scipy import sparse
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from metahpo.metafeatures.canonical import CanonicalOrder, canonical_order
 from metahpo.metafeatures.information import information
@@ -17,7 +15,7 @@ from metahpo.metafeatures.landmarkers import MAX_ROWS as MAX_LANDMARK_ROWS
 from metahpo.metafeatures.landmarkers import landmarkers
 from metahpo.metafeatures.simple import simple, simple_target
 from metahpo.metafeatures.statistical import Columns, statistical
-from metahpo.metafeatures.table import Table, prepare_table
+from metahpo.metafeatures.table import Table, align, prepare_table
 from metahpo.metafeatures.target import Target, Task, infer_task, prepare_target
 
 __all__ = ["FEATURE_NAMES", "VERSION", "MetaFeatures", "describe", "infer_task"]
@@ -110,24 +108,10 @@ def describe(X: Any, y: Any, task: str = "auto", *, seed: int = 0) -> MetaFeatur
     """
     start = time.perf_counter()
     target, present = prepare_target(y, task)
-    X = _rows_with_target(X, present)
     # One thread: on a table of this size, more cost processor time and save none.
     with np.errstate(all="ignore"), threadpool_limits(1):
-        values = _compute(prepare_table(X), target, seed)
+        values = _compute(prepare_table(align(X, present)), target, seed)
     return MetaFeatures(values, target.task, time.perf_counter() - start)
-
-
-def _rows_with_target(X: Any, present: np.ndarray[Any, np.dtype[np.bool_]]) -> Any:
-    if not (isinstance(X, (pd.DataFrame, np.ndarray)) or sparse.issparse(X)):
-        X = np.array(X, dtype=object) if isinstance(X, (list, tuple)) else X
-    shape = getattr(X, "shape", None)
-    if shape and shape[0] and shape[0] != len(present):
-        raise ValueError(f"X has {shape[0]} rows but y has {len(present)} values")
-    if not shape or len(shape) != 2 or present.all():
-        return X
-    if isinstance(X, pd.DataFrame):
-        return X.loc[present]
-    return X.tocsr()[present] if sparse.issparse(X) else X[present]
 
 
 def _compute(table: Table, target: Target, seed: int) -> dict[str, float]:
@@ -139,7 +123,7 @@ def _compute(table: Table, target: Target, seed: int) -> dict[str, float]:
         name: float(value)
         for name, value in {
             **simple(table, order.n_distinct),
-            **simple_target(target),
+            **simple_target(order.target),
             **statistical(sample, columns, sample_target),
             **information(sample, columns, sample_target),
             **landmarkers(few, few_target),

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from metahpo.metafeatures.table import Table
+from metahpo.metafeatures.table import Table, column_blocks
 from metahpo.metafeatures.target import Target
 
 Keys = NDArray[np.uint64]
@@ -89,12 +89,12 @@ def mix(keys: Keys) -> Keys:
 
 def hash_numbers(numeric: NDArray[np.float64] | sparse.csc_array) -> Cells:
     """Hash each number; zero hashes to 0, so that a sparse and a dense table agree."""
-    if sparse.issparse(numeric):
+    if not isinstance(numeric, np.ndarray):
         keys = mix(_bits(numeric.data))
         return sparse.csc_array((keys, numeric.indices, numeric.indptr), shape=numeric.shape)
     cells = np.empty(numeric.shape, np.uint64, order="F")
-    for column in range(numeric.shape[1]):  # column by column: the temporaries stay in cache
-        cells[:, column] = mix(_bits(numeric[:, column]))
+    for block in column_blocks(numeric.shape):
+        cells[:, block] = mix(_bits(numeric[:, block]))
     return cells
 
 
@@ -135,21 +135,18 @@ def _refine(blocks: list[Cells], target: Target) -> tuple[Keys, list[Keys], Keys
 
 def _column_keys(cells: Cells, row_keys: Keys) -> Keys:
     weights = mix(row_keys) | np.uint64(1)  # odd: multiplication loses nothing
-    if sparse.issparse(cells):
-        return mix(cells.T @ weights)
-    sums = [np.dot(cells[:, column], weights) for column in range(cells.shape[1])]
-    return mix(np.array(sums, dtype=np.uint64))
+    return mix(cells.T @ weights)
 
 
 def _row_sums(blocks: list[Cells], column_keys: list[Keys]) -> Keys:
     sums = np.zeros(blocks[0].shape[0], np.uint64)
     for cells, keys in zip(blocks, column_keys, strict=True):
         weights = mix(keys) | np.uint64(1)
-        if sparse.issparse(cells):
-            sums += cells @ weights
+        if isinstance(cells, np.ndarray):
+            for block in column_blocks(cells.shape):
+                sums += cells[:, block] @ weights[block]
         else:
-            for column, weight in enumerate(weights):
-                sums += cells[:, column] * weight
+            sums += cells @ weights
     return sums
 
 

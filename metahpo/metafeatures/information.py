@@ -39,7 +39,7 @@ def information(table: Table, columns: Columns, target: Target) -> dict[str, flo
     entropy, joint, concentration = found.T
     mutual = entropy + class_entropy - joint
     shared = float(mutual.sum())
-    informative = shared > len(mutual) * SAME_EDGE  # less is rounding and ε
+    informative = shared > len(mutual) * EPSILON  # less is rounding and ε
     n_classes = len(np.unique(classes))
     return {
         "class_ent": class_entropy if target.is_classification else np.nan,
@@ -89,15 +89,20 @@ def _attribute(codes: Codes, classes: Codes) -> tuple[float, float, float]:
     """
     width = int(classes.max()) + 1
     cells, counts = np.unique(codes * width + classes, return_counts=True)
-    p = counts / len(codes)
-    by_level = np.bincount(cells // width, weights=p)
-    by_class = np.bincount(cells % width, weights=p)
-    by_level, by_class = by_level[by_level > 0], by_class[by_class > 0]
+    p = np.asarray(counts / len(codes), dtype=np.float64)
+    by_level = _sums(cells // width, p)
+    by_class = _sums(cells % width, p)
     n_levels, n_classes = len(by_level), len(by_class)
     empty = n_levels * n_classes - len(cells)
     smoothed = p + EPSILON
     joint = -(smoothed * np.log2(smoothed)).sum() - empty * EPSILON * np.log2(EPSILON)
     return _entropy(by_level), float(joint), _concentration(cells % width, p, by_level, by_class)
+
+
+def _sums(groups: Codes, values: FloatArray) -> FloatArray:
+    """Add positive values up by group; groups that do not occur are left out."""
+    sums = np.asarray(np.bincount(groups, weights=values), dtype=np.float64)
+    return sums[sums > 0]
 
 
 def _concentration(
@@ -106,8 +111,7 @@ def _concentration(
     n_levels, n_classes = len(by_level), len(by_class)
     if n_levels < 2:
         return float("nan")
-    squares = np.bincount(classes, weights=p**2)
-    squares = squares[squares > 0] + 2 * EPSILON * by_class + n_levels * EPSILON**2
+    squares = _sums(classes, p**2) + 2 * EPSILON * by_class + n_levels * EPSILON**2
     explained = (squares / (by_class + n_levels * EPSILON)).sum()
     chance = ((by_level + n_classes * EPSILON) ** 2).sum()
     return float((explained - chance) / (1 - chance))

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from metahpo.metafeatures.summary import moments, ratio, summarise
-from metahpo.metafeatures.table import Table
+from metahpo.metafeatures.table import Table, column_blocks
 from metahpo.metafeatures.target import Target
 
 # skrub's TableVectorizer encodes a text column as one-hot below this many levels.
 HIGH_CARDINALITY = 40
 
 Counts = NDArray[np.int64]
+NumericCounts = tuple[Counts, Counts, Counts, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -118,59 +119,56 @@ def _numeric_target(numbers: NDArray[np.float64]) -> dict[str, float]:
 
 
 def _count(table: Table) -> ColumnCounts:
-    codes_missing = table.codes < 0
+    numeric, codes_missing = table.numeric, table.codes < 0
     levels = np.array([len(column) for column in table.levels], dtype=np.int64)
-    count = _count_sparse if sparse.issparse(table.numeric) else _count_dense
-    missing, distinct, zeros, missing_rows = count(table.numeric)
+    missing, distinct, zeros, incomplete = (
+        _count_dense(numeric) if isinstance(numeric, np.ndarray) else _count_sparse(numeric)
+    )
     return ColumnCounts(
         np.concatenate([missing, codes_missing.sum(axis=0)]),
         np.concatenate([distinct, levels]),
         zeros,
-        int((missing_rows | codes_missing.any(axis=1)).sum()),
+        int((incomplete | codes_missing.any(axis=1)).sum()),
     )
 
 
-def _count_dense(
-    numeric: NDArray[np.float64],
-) -> tuple[Counts, Counts, Counts, NDArray[np.bool_]]:
-    """Count missing values, distinct values (to 3), zeros; and mark rows with a missing value."""
+def _count_dense(numeric: NDArray[np.float64]) -> NumericCounts:
+    """Count missing values, distinct values (to 3) and zeros; mark rows with a missing value."""
     n_rows, n_columns = numeric.shape
     missing, distinct, zeros = (np.zeros(n_columns, np.int64) for _ in range(3))
-    missing_rows = np.zeros(n_rows, bool)
-    for position in range(n_columns):  # a column at a time stays in cache
-        column = numeric[:, position]
-        absent = np.isnan(column)
-        missing[position] = absent.sum()
-        missing_rows |= absent
-        zeros[position] = n_rows - np.count_nonzero(column)
-        low, high = np.fmin.reduce(column), np.fmax.reduce(column)
-        extreme = np.count_nonzero((column == low) | (column == high))
-        distinct[position] = _distinct(low, high, extreme == n_rows - missing[position])
-    return missing, distinct, zeros, missing_rows
+    incomplete = np.zeros(n_rows, bool)
+    for block in column_blocks(numeric.shape):
+        part = numeric[:, block]
+        absent = np.isnan(part)
+        missing[block] = absent.sum(axis=0)
+        incomplete |= absent.any(axis=1)
+        zeros[block] = n_rows - np.count_nonzero(part, axis=0)
+        low, high = np.fmin.reduce(part, axis=0), np.fmax.reduce(part, axis=0)
+        extreme = np.count_nonzero((part == low) | (part == high), axis=0)
+        distinct[block] = _distinct(low, high, extreme + missing[block] == n_rows)
+    return missing, distinct, zeros, incomplete
 
 
-def _distinct(low: float, high: float, only_extremes: bool) -> int:
-    if np.isnan(low):
-        return 0
-    if low == high:
-        return 1
-    return 2 if only_extremes else 3
-
-
-def _count_sparse(
-    numeric: sparse.csc_array,
-) -> tuple[Counts, Counts, Counts, NDArray[np.bool_]]:
+def _count_sparse(numeric: sparse.csc_array) -> NumericCounts:
     """Count as `_count_dense` does; cells that are not stored are zeros."""
     n_rows, n_columns = numeric.shape
-    missing, distinct, zeros = (np.zeros(n_columns, np.int64) for _ in range(3))
-    missing_rows = np.zeros(n_rows, bool)
-    missing_rows[numeric.indices[np.isnan(numeric.data)]] = True
-    for position in range(n_columns):
-        stored = numeric.data[numeric.indptr[position] : numeric.indptr[position + 1]]
-        values = stored[~np.isnan(stored)]
-        missing[position] = len(stored) - len(values)
-        zeros[position] = n_rows - len(stored)
-        if zeros[position]:
-            values = np.append(values, 0.0)
-        distinct[position] = min(len(np.unique(values)), 3)
-    return missing, distinct, zeros, missing_rows
+    absent = np.isnan(numeric.data)
+    column = np.repeat(np.arange(n_columns), np.diff(numeric.indptr))
+    missing = np.bincount(column[absent], minlength=n_columns)
+    incomplete = np.zeros(n_rows, bool)
+    incomplete[numeric.indices[absent]] = True
+    zeros = n_rows - np.diff(numeric.indptr).astype(np.int64)
+    low = np.where(zeros > 0, 0.0, np.nan)
+    high = low.copy()
+    np.fmin.at(low, column, numeric.data)
+    np.fmax.at(high, column, numeric.data)
+    is_extreme = (numeric.data == low[column]) | (numeric.data == high[column])
+    extreme = np.bincount(column[is_extreme], minlength=n_columns)
+    extreme += np.where((low == 0) | (high == 0), zeros, 0)
+    return missing, _distinct(low, high, extreme + missing == n_rows), zeros, incomplete
+
+
+def _distinct(
+    low: NDArray[np.float64], high: NDArray[np.float64], only_extremes: NDArray[np.bool_]
+) -> Counts:
+    return np.select([np.isnan(low), low == high, only_extremes], [0, 1, 2], default=3)

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metahpo.metafeatures.summary import moments, summarise
+from metahpo.metafeatures.summary import moments, ratio, summarise
 from metahpo.metafeatures.table import Table
 from metahpo.metafeatures.target import Target
 
 FloatArray = NDArray[np.float64]
 
 WHISKER = 1.5  # Tukey's, in interquartile ranges
+STRONG = 0.5  # correlation of a pair that nr_cor_attr counts, as a share of all pairs
 # An eigendecomposition is cubic in the columns: 300 take about 20 ms.
 MAX_PCA_COLUMNS = 300
 
@@ -79,7 +80,10 @@ class Columns:
         low = np.take_along_axis(self.ordered, below, axis=0)
         high = np.take_along_axis(self.ordered, np.minimum(below + 1, last), axis=0)
         step = high - low
-        return np.where(share >= 0.5, high - step * (1 - share), low + step * share)
+        quantiles: FloatArray = np.where(
+            share >= 0.5, high - step * (1 - share), low + step * share
+        )
+        return quantiles
 
 
 def statistical(table: Table, columns: Columns, target: Target) -> dict[str, float]:
@@ -92,11 +96,12 @@ def statistical(table: Table, columns: Columns, target: Target) -> dict[str, flo
     skewness, kurtosis = moments(columns.standard, columns.counts[columns.varying])
     correlation = _correlation(columns.standard)
     pairs = np.abs(correlation[np.tril_indices_from(correlation, k=-1)])
+    width = table.n_numeric
     return {
         **summarise("skewness", skewness),
         **summarise("kurtosis", kurtosis),
         **summarise("cor", pairs, "mean sd max"),
-        "nr_cor_attr": float((pairs >= 0.5).mean()) if pairs.size else np.nan,
+        "nr_cor_attr": ratio((pairs >= STRONG).sum(), width * (width - 1) / 2),
         **_outliers(columns),
         **summarise("sparsity", _sparsity(table, columns), "mean sd"),
         **summarise("target_cor", _target_correlation(columns, target), "mean max"),
@@ -110,7 +115,7 @@ def _correlation(standard: FloatArray) -> FloatArray:
 
 def _outliers(columns: Columns) -> dict[str, float]:
     if not columns.values.shape[1]:
-        return {"nr_outliers": np.nan, "outlier_share": np.nan}
+        return {"nr_outliers": 0.0, "outlier_share": np.nan}
     first, third = columns.quantiles(np.array([0.25, 0.75]))
     reach = WHISKER * (third - first)
     outside = (columns.values < first - reach) | (columns.values > third + reach)
@@ -135,14 +140,15 @@ def _target_correlation(columns: Columns, target: Target) -> FloatArray:
     if not target.is_classification:
         centred = target.values / (np.abs(target.values).max() or 1.0)
         centred = centred - centred.mean()
-        return np.abs(centred @ standard) / np.sqrt(len(centred) * (centred**2).sum())
+        norm = np.sqrt(len(centred) * (centred**2).sum())
+        return np.asarray(np.abs(centred @ standard) / norm)
     order = np.argsort(target.values, kind="stable")
     sizes = np.bincount(target.values)
     sizes = sizes[sizes > 0]
     if len(sizes) < 2:
         return np.empty(0)
     sums = np.add.reduceat(standard[order], np.cumsum(sizes) - sizes, axis=0)
-    return np.sqrt((sums**2 / sizes[:, None]).sum(axis=0) / len(standard))
+    return np.asarray(np.sqrt((sums**2 / sizes[:, None]).sum(axis=0) / len(standard)))
 
 
 def _principal_components(columns: Columns, correlation: FloatArray) -> dict[str, float]:

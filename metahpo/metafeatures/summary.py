@@ -5,14 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Sample deviation of one value is undefined; pymfe's "sd" says so too.
-_STATISTICS = {
-    "mean": np.mean,
-    "sd": lambda values: np.std(values, ddof=1) if len(values) > 1 else np.nan,
-    "min": np.min,
-    "max": np.max,
-}
-
 
 def summarise(
     name: str, values: ArrayLike, statistics: str = "mean sd min max"
@@ -20,10 +12,16 @@ def summarise(
     """Return ``{name.statistic: value}`` over the finite values; NaN where there is none."""
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
-    return {
-        f"{name}.{statistic}": float(_STATISTICS[statistic](finite)) if finite.size else np.nan
-        for statistic in statistics.split()
+    wanted = statistics.split()
+    if not finite.size:
+        return {f"{name}.{statistic}": float("nan") for statistic in wanted}
+    found = {
+        "mean": finite.mean(),
+        "sd": finite.std(ddof=1) if finite.size > 1 else np.nan,  # of the columns as a sample
+        "min": finite.min(),
+        "max": finite.max(),
     }
+    return {f"{name}.{statistic}": float(found[statistic]) for statistic in wanted}
 
 
 def ratio(numerator: float, denominator: float) -> float:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from metahpo.metafeatures.column import DATE_KINDS, as_labels, kind_of, read_numbers
+
+if TYPE_CHECKING:
+    from metahpo.metafeatures.column import Column
 
 Task = Literal["classification", "regression"]
 
@@ -97,13 +102,15 @@ def prepare_target(y: Any, task: str = "auto") -> tuple[Target, NDArray[np.bool_
     series = _as_series(y)
     values = _present(series)
     present = series.notna().to_numpy()
-    numbers = _as_numbers(values)
+    chosen = _infer(values) if task == "auto" else task
+    numbers = read_numbers(values)
     if numbers is not None and np.isinf(numbers).any():
         count = int(np.isinf(numbers).sum())
         raise ValueError(f"{_name(series)} has {count} infinite values; drop or replace them")
-    if _infer(values) == "classification" if task == "auto" else task == "classification":
-        codes, _ = pd.factorize(_hashable(values))
+    if chosen == "classification":
+        codes, _ = pd.factorize(as_labels(values))
         return Target("classification", codes.astype(np.int64)), present
+    _refuse_dates(values)
     if numbers is None:
         raise ValueError(
             f"{_name(series)} is not numeric (it holds {values.iloc[0]!r}), "
@@ -112,7 +119,7 @@ def prepare_target(y: Any, task: str = "auto") -> tuple[Target, NDArray[np.bool_
     return Target("regression", numbers), present
 
 
-def _as_series(y: Any) -> pd.Series[Any]:
+def _as_series(y: Any) -> Column:
     if isinstance(y, pd.Series):
         return y.reset_index(drop=True)
     if isinstance(y, pd.DataFrame):
@@ -138,7 +145,7 @@ def _array_of(y: Any) -> NDArray[Any]:
     return np.asarray(y)
 
 
-def _present(series: pd.Series[Any]) -> pd.Series[Any]:
+def _present(series: Column) -> Column:
     if series.empty:
         raise ValueError(f"{_name(series)} is empty; give one label or number for each row")
     values = series.dropna()
@@ -147,16 +154,14 @@ def _present(series: pd.Series[Any]) -> pd.Series[Any]:
     return values
 
 
-def _name(series: pd.Series[Any]) -> str:
+def _name(series: Column) -> str:
     return "target y" if series.name is None else f"target column {series.name!r}"
 
 
-def _infer(values: pd.Series[Any]) -> Task:
-    numbers = _as_numbers(values)
+def _infer(values: Column) -> Task:
+    _refuse_dates(values)
+    numbers = read_numbers(values)
     if numbers is None:
-        kind = pd.api.types.infer_dtype(values)
-        if kind.startswith(("datetime", "date", "timedelta", "period", "time")):
-            raise ValueError(f"{_name(values)} holds {kind} values; convert them to numbers")
         return "classification"
     if not np.all(numbers == np.floor(numbers)):
         return "regression"
@@ -165,21 +170,7 @@ def _infer(values: pd.Series[Any]) -> Task:
     return "classification" if distinct <= 2 or few else "regression"
 
 
-def _as_numbers(values: pd.Series[Any]) -> NDArray[np.float64] | None:
-    """Return the values as float64, or None if they are labels."""
-    if isinstance(values.dtype, pd.SparseDtype):
-        values = values.sparse.to_dense()
-    if pd.api.types.is_bool_dtype(values) or pd.api.types.is_complex_dtype(values):
-        return None
-    if pd.api.types.is_numeric_dtype(values):
-        return values.to_numpy(dtype=np.float64)
-    numeric_objects = ("integer", "floating", "mixed-integer-float", "decimal")
-    if values.dtype == object and pd.api.types.infer_dtype(values) in numeric_objects:
-        return values.to_numpy().astype(np.float64)
-    return None
-
-
-def _hashable(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Make labels of mixed types comparable by their text, so that 1 and "1" do not crash."""
-    is_mixed = values.dtype == object and pd.api.types.infer_dtype(values) != "string"
-    return values.map(str) if is_mixed else values
+def _refuse_dates(values: Column) -> None:
+    kind = kind_of(values)
+    if kind in DATE_KINDS:
+        raise ValueError(f"{_name(values)} holds dates or durations ({kind}); make it a number")
