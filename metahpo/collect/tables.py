@@ -19,6 +19,7 @@ import pandas as pd
 
 from metahpo.collect.files import replace_file
 from metahpo.collect.plan import Settings
+from metahpo.fingerprint import fingerprint
 
 TARGET = "__target__"
 TaskKind = Literal["classification", "regression"]
@@ -66,7 +67,8 @@ class Table:
     path : Path
         Parquet file of the capped table, the target as its last column.
     info : dict
-        name, dataset_id, rows and columns of the full table, used_rows, used_columns, n_classes.
+        name, dataset_id, rows and columns of the full table, used_rows, used_columns, n_classes,
+        and the full table's fingerprint as JSON text.
     """
 
     path: Path
@@ -130,6 +132,7 @@ def describe_source(task: Task, X: pd.DataFrame, y: pd.Series[Any]) -> dict[str,
         "used_rows": len(X),
         "used_columns": X.shape[1],
         "n_classes": int(y.nunique()) if task.task == "classification" else 0,
+        "fingerprint": json.dumps(fingerprint(task.X, task.y).to_json()),
     }
 
 
