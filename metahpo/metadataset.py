@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
+from metahpo.files import replace_file
 from metahpo.space import Config, Space
 
 Direction = Literal["maximize", "minimize"]
@@ -204,6 +205,11 @@ class MetaDataset:
         """Write the dataset as a folder: Parquet tables and a JSON header with their checksums.
 
         The header is written last, so a folder without one was not finished.
+
+        Raises
+        ------
+        OSError
+            Naming the file that cannot be written.
         """
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
@@ -211,10 +217,12 @@ class MetaDataset:
         (folder / _HEADER).unlink(missing_ok=True)
         files = {}
         for name, frame in frames.items():
-            (folder / name).unlink(missing_ok=True)
-            if frame is not None:
-                frame.to_parquet(folder / name, compression="zstd", compression_level=12)
-                files[name] = _sha256(folder / name)
+            if frame is None:
+                (folder / name).unlink(missing_ok=True)
+                continue
+            with replace_file(folder / name) as temporary:
+                frame.to_parquet(temporary, compression="zstd", compression_level=12)
+            files[name] = _sha256(folder / name)
         header = {
             "format": "metahpo.MetaDataset",
             "schema_version": SCHEMA_VERSION,
@@ -226,7 +234,8 @@ class MetaDataset:
             "defaults": dict(self.defaults),
             "sha256": files,
         }
-        (folder / _HEADER).write_text(json.dumps(header, indent=1) + "\n")
+        with replace_file(folder / _HEADER) as temporary:
+            temporary.write_text(json.dumps(header, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> MetaDataset:
@@ -291,7 +300,7 @@ def _checked_trials(trials: pd.DataFrame, space: Space) -> pd.DataFrame:
             )
         checked["status"] = trials["status"].astype("category")
     if "error" in trials:
-        checked["error"] = trials["error"].astype("str")
+        checked["error"] = trials["error"]
     return checked.iloc[order].reset_index(drop=True)
 
 
@@ -299,15 +308,12 @@ def _checked_parameter(name: str, trials: pd.DataFrame, space: Space) -> pd.Seri
     """Check one parameter's column against its range and its condition, all rows at once."""
     active = _active(name, trials, space)
     distribution = space.distributions[name]
-    takes_none = isinstance(distribution, CategoricalDistribution) and None in distribution.choices
     column = trials[name] if name in trials else pd.Series(None, index=trials.index, dtype=object)
     present = column.notna()
     if (present & ~active).any():
         row = _first(trials, present & ~active)
         parent = space.conditions[name][0]
         raise ValueError(f"{name} is set in row {row}, where {parent} makes it inactive")
-    if not takes_none and (active & ~present).any():
-        raise ValueError(f"{name} is missing in row {_first(trials, active & ~present)}")
     if isinstance(distribution, CategoricalDistribution):
         wrong = present & ~_is_choice(column, distribution)
         allowed = f"choose among {', '.join(map(repr, distribution.choices))}"

@@ -51,14 +51,14 @@ class Evaluator:
         Raises
         ------
         StoppedError
-            If :meth:`close` was called meanwhile.
+            If :meth:`kill` was called meanwhile.
         RuntimeError
             If a worker process cannot be started.
         """
         waiting = list(unit.configs)
         while waiting:
+            stream = self._connect()
             try:
-                stream = self._connect()
                 pickle.dump(replace(unit, configs=tuple(waiting)), stream)
                 stream.flush()
                 while waiting:
@@ -71,22 +71,31 @@ class Evaluator:
                 index, _ = waiting.pop(0)
                 yield self._last_words(index, unit.settings.time_limit)
 
-    def close(self) -> None:
-        """End the process, whatever it is doing."""
+    def kill(self) -> None:
+        """End the process, whatever it is doing; safe in a signal handler and in any thread."""
         self._closed = True
-        self._end_if_closed()
-
-    def _end_if_closed(self) -> None:
-        if self._closed and self._process is not None:
+        if self._process is not None:
             self._process.kill()
 
+    def close(self) -> None:
+        """End the process and let go of it."""
+        self.kill()
+        if self._process is not None and self._stream is not None:
+            self._process.wait()
+            self._stream.close()
+            self._process = self._stream = None
+
     def _connect(self) -> IO[bytes]:
-        if self._closed:
+        if self._is_closed():
             raise StoppedError
         if self._stream is None:
             self._process, self._stream = _start()
-            self._end_if_closed()  # by another thread while the process started
+            if self._is_closed():  # by another thread while the process started
+                self._process.kill()
         return self._stream
+
+    def _is_closed(self) -> bool:
+        return self._closed
 
     def _last_words(self, index: int, time_limit: float) -> Outcome:
         assert self._process is not None
@@ -114,14 +123,16 @@ def _start() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+    assert process.stderr is not None
     theirs.close()
     with ours:
         stream = cast(IO[bytes], ours.makefile("rwb"))
     try:
         if pickle.load(stream) == READY:
+            process.stderr.close()
             return process, stream
     except (EOFError, OSError):
-        pass
+        stream.close()
     _, complaint = process.communicate()
     last = complaint.decode(errors="replace").strip().splitlines()[-1:]
     raise RuntimeError(f"the worker process could not be started: {' '.join(last)}")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from metahpo.collect.files import replace_file
 from metahpo.collect.plan import Settings
 from metahpo.collect.tables import Table, read_table
+from metahpo.files import replace_file
 
 
 def task_features(folder: Path, task_ids: Sequence[str], settings: Settings) -> pd.DataFrame:

@@ -14,10 +14,10 @@ import pandas as pd
 
 from metahpo.catalogue import ROOT, Learner
 from metahpo.collect.features import task_features
-from metahpo.collect.files import remove_unfinished, replace_file
 from metahpo.collect.plan import Settings
 from metahpo.collect.shards import params_json, read_shards
 from metahpo.collect.tables import Loader, Table, UnusableTaskError, prepare
+from metahpo.files import remove_unfinished, replace_file
 from metahpo.metadataset import MetaDataset
 from metahpo.space import Config, Space
 

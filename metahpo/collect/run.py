@@ -175,7 +175,7 @@ class _Crew:
         """End all workers; threads write what is finished and take no more work."""
         self.stopped = True
         for evaluator in self._all:
-            evaluator.close()
+            evaluator.kill()
 
     def work(self, job: Job) -> None:
         """Do a job in the calling thread's worker process."""
@@ -200,7 +200,7 @@ class _Crew:
             self._mine.evaluator = Evaluator()
             self._all.append(self._mine.evaluator)
             if self.stopped:
-                self._mine.evaluator.close()
+                self._mine.evaluator.kill()
         evaluator: Evaluator = self._mine.evaluator
         return evaluator
 

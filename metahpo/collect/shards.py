@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from metahpo.collect.files import replace_file
 from metahpo.collect.worker import Outcome
+from metahpo.files import replace_file
 from metahpo.space import Config
 
 _SCHEMA = pa.schema(

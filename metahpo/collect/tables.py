@@ -17,8 +17,8 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from metahpo.collect.files import replace_file
 from metahpo.collect.plan import Settings
+from metahpo.files import replace_file
 from metahpo.fingerprint import fingerprint
 
 TARGET = "__target__"
@@ -187,5 +187,5 @@ def _clean(X: pd.DataFrame) -> pd.DataFrame:
         if isinstance(dtype, pd.SparseDtype):
             X[name] = X[name].astype(dtype.subtype)
         elif pd.api.types.is_object_dtype(dtype):  # mixed values: read as text, gaps kept
-            X[name] = X[name].map(str, na_action="ignore").astype("str")
+            X[name] = X[name].map(str, na_action="ignore")
     return X

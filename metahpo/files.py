@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SUFFIX = ".unfinished"
@@ -19,6 +19,11 @@ def replace_file(path: Path) -> Iterator[Path]:
     Path
         The temporary file, in the same folder. If the block raises, it is removed and `path`
         stays as it was; if the process is killed, it stays and `path` too is as it was.
+
+    Raises
+    ------
+    OSError
+        Naming `path`, if it cannot be written: no permission, no space, no such folder.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}{SUFFIX}")
     try:
@@ -26,8 +31,12 @@ def replace_file(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or str(error)  # Arrow's own errors have no errno
+        raise OSError(error.errno, f"cannot write {path}: {reason}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: Path) -> None:
