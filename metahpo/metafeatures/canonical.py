@@ -6,10 +6,11 @@ canonical order first, and everything costly is computed on (a prefix of) the or
 
 Keys are found by colour refinement (Weisfeiler and Leman 1968) on the graph of rows, columns and
 classes: a column's key hashes its cells together with their rows' keys, a row's key its cells
-together with their columns' keys and its class's key, a class's key its rows' keys. The rounds end
-when they split no further group of equal columns or classes. One is enough for most tables; full
-factorial designs, where all columns hold the same values, need two or three. What still ties is
-interchangeable as far as such hashes can see.
+together with their columns' keys and its class's key, a class's key its rows' keys. One round is
+enough for most tables; where columns hold the same values (full factorial designs), rounds go on
+until they split no further group. Columns that still tie are interchangeable as far as such hashes
+can see, but not each row by itself: so one of them is marked and the rounds go on, until all
+columns that differ are told apart (individualisation, McKay 1981).
 
 Notation: M (n_rows, n_columns) hashes of cells; all arithmetic is on uint64, modulo 2^64, where
 addition does not depend on order.
@@ -18,6 +19,7 @@ addition does not depend on order.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +32,8 @@ Keys = NDArray[np.uint64]
 Rows = NDArray[np.intp]
 Cells = NDArray[np.uint64] | sparse.csc_array
 
-MAX_ROUNDS = 4
+# A bound on the cost for tables made of symmetries; the order is then only nearly canonical.
+MAX_ROUNDS = 32
 MISSING = np.uint64(0x9E3779B97F4A7C15)
 # A class keeps this many rows in every prefix of the order that has room for them: one a fold.
 MIN_ROWS_PER_CLASS = 3
@@ -119,23 +122,50 @@ def _refine(blocks: list[Cells], target: Target) -> tuple[Keys, list[Keys], Keys
     else:
         class_keys = np.empty(0, np.uint64)
         row_keys = target_keys = mix(_bits(target.values))
+    marks = [np.zeros(cells.shape[1], np.uint64) for cells in blocks]
     splits = 0
-    for _ in range(MAX_ROUNDS):
-        column_keys = [_column_keys(cells, row_keys) for cells in blocks]
+    for round_ in range(MAX_ROUNDS):
+        column_keys = [
+            mix(_column_sums(cells, row_keys) + mark)
+            for cells, mark in zip(blocks, marks, strict=True)
+        ]
         row_keys = mix(target_keys + _row_sums(blocks, column_keys))
         if target.is_classification:
             class_keys = _class_keys(row_keys, target)
             target_keys = class_keys[target.values]
         keys = [*column_keys, class_keys]
         previous, splits = splits, sum(len(np.unique(part)) for part in keys)
-        if splits == sum(map(len, keys)) or splits == previous:
+        if splits == sum(map(len, keys)):
+            break
+        if splits == previous and not _mark(blocks, column_keys, marks, np.uint64(round_)):
             break
     return row_keys, column_keys, class_keys
 
 
-def _column_keys(cells: Cells, row_keys: Keys) -> Keys:
+def _mark(
+    blocks: list[Cells], column_keys: list[Keys], marks: list[Keys], mark: np.uint64
+) -> bool:
+    """Mark one of the columns that tie, and its copies; False if all that tie are copies."""
+    for cells, keys, block_marks in zip(blocks, column_keys, marks, strict=True):
+        _, group, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+        for tied in np.flatnonzero(sizes > 1):
+            members = np.flatnonzero(group == tied)
+            differs = [_differ(cells, members[0], other) for other in members]
+            if any(differs):
+                block_marks[members[~np.array(differs)]] = mark
+                return True
+    return False
+
+
+def _differ(cells: Cells, first: np.intp, second: np.intp) -> bool:
+    one, other = cells[:, [first]], cells[:, [second]]
+    differences: Any = one != other  # a matrix, dense or sparse
+    return bool(differences.sum())
+
+
+def _column_sums(cells: Cells, row_keys: Keys) -> Keys:
     weights = mix(row_keys) | np.uint64(1)  # odd: multiplication loses nothing
-    return mix(cells.T @ weights)
+    return np.asarray(cells.T @ weights)
 
 
 def _row_sums(blocks: list[Cells], column_keys: list[Keys]) -> Keys:
@@ -176,7 +206,7 @@ def _stratified(row_keys: Keys, target: Target, seed: int) -> tuple[Rows, int]:
     _, rank = _ranks(keys, classes)
     sizes = np.bincount(classes)
     due = np.where(rank < MIN_ROWS_PER_CLASS, 0.0, (rank + 0.5) / sizes[classes])
-    return np.lexsort((keys, due)), int(starts.sum())
+    return np.lexsort((classes, keys, due)), int(starts.sum())
 
 
 def _ranks(keys: Keys, classes: NDArray[np.int64]) -> tuple[Rows, Rows]:

@@ -33,6 +33,8 @@ def read_numbers(column: Column) -> NDArray[np.float64] | None:
         return None
     if pd.api.types.is_numeric_dtype(dtype):
         return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
+    if isinstance(dtype, pd.ArrowDtype):  # dates, decimals, text; numbers have gone above
+        return _read_objects(column.astype(object))
     if isinstance(dtype, pd.PeriodDtype):
         return _seconds(column.dt.start_time)
     if pd.api.types.is_datetime64_any_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):

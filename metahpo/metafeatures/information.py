@@ -20,6 +20,8 @@ from metahpo.metafeatures.table import Table
 from metahpo.metafeatures.target import Target
 
 EPSILON = 1e-8
+# Bits a column; a sum of less is made of ε and rounding, and nothing is divided by it.
+MIN_INFORMATION = 1e-6
 # pymfe joins the edges of bins that are nearer than this (in the column's own unit).
 SAME_EDGE = 1e-8
 
@@ -39,7 +41,7 @@ def information(table: Table, columns: Columns, target: Target) -> dict[str, flo
     entropy, joint, concentration = found.T
     mutual = entropy + class_entropy - joint
     shared = float(mutual.sum())
-    informative = shared > len(mutual) * EPSILON  # less is rounding and ε
+    informative = shared > len(mutual) * MIN_INFORMATION
     n_classes = len(np.unique(classes))
     return {
         "class_ent": class_entropy if target.is_classification else np.nan,

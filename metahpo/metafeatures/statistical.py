@@ -21,6 +21,7 @@ FloatArray = NDArray[np.float64]
 
 WHISKER = 1.5  # Tukey's, in interquartile ranges
 STRONG = 0.5  # correlation of a pair that nr_cor_attr counts, as a share of all pairs
+SAME_SHARE = 1e-6  # of variance: two components nearer than this have no direction of their own
 # An eigendecomposition is cubic in the columns: 300 take about 20 ms.
 MAX_PCA_COLUMNS = 300
 
@@ -165,5 +166,7 @@ def _principal_components(columns: Columns, correlation: FloatArray) -> dict[str
     needed = int(np.searchsorted(np.cumsum(shares), 0.95 - 1e-9)) + 1
     scores = columns.standard[:, :width] @ directions[:, -1:]
     skewness, kurtosis = moments(scores - scores.mean(), np.array([len(scores)]))
+    if width > 1 and shares[0] - shares[1] < SAME_SHARE:
+        skewness, kurtosis = np.full((2, 1), np.nan)  # any direction of the plane would do
     found = (needed / width, shares[0], abs(skewness[0]), kurtosis[0])
     return {name: float(value) for name, value in zip(names, found, strict=True)}
