@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from metahpo.files import replace_file
 from metahpo.space import Config, Space
@@ -284,8 +284,7 @@ def _checked_trials(trials: pd.DataFrame, space: Space) -> pd.DataFrame:
         raise ValueError(f"the space has a parameter {clash[0]!r}, a name that trials use")
     if trials["task_id"].isna().any():
         raise ValueError(f"row {_first(trials, trials['task_id'].isna())} has no task_id")
-    order = np.argsort(pd.factorize(trials["task_id"])[0], kind="stable")
-    checked = pd.DataFrame({"task_id": trials["task_id"].astype(str)})
+    checked: dict[str, pd.Series[Any]] = {"task_id": trials["task_id"].astype(str)}
     for name in space.names:
         checked[name] = _checked_parameter(name, trials, space)
     for name in ("score", "fit_seconds"):
@@ -295,46 +294,66 @@ def _checked_trials(trials: pd.DataFrame, space: Space) -> pd.DataFrame:
         wrong = ~trials["status"].isin(STATUSES)
         if wrong.any():
             raise ValueError(
-                f"status={trials['status'][wrong].iloc[0]!r} in row {_first(trials, wrong)}; "
-                f"known are {', '.join(STATUSES)}"
+                f"status={_where('status', trials, wrong)}; known are {', '.join(STATUSES)}"
             )
         checked["status"] = trials["status"].astype("category")
     if "error" in trials:
         checked["error"] = trials["error"]
-    return checked.iloc[order].reset_index(drop=True)
+    order = np.argsort(pd.factorize(trials["task_id"])[0], kind="stable")
+    return pd.DataFrame(checked).iloc[order].reset_index(drop=True)
 
 
 def _checked_parameter(name: str, trials: pd.DataFrame, space: Space) -> pd.Series[Any]:
-    """Check one parameter's column against its range and its condition, all rows at once."""
-    active = _active(name, trials, space)
+    """Check one parameter's column against its range and its condition, all rows at once.
+
+    A missing value is an inactive parameter, also where no condition says why.
+    """
     distribution = space.distributions[name]
-    column = trials[name] if name in trials else pd.Series(None, index=trials.index, dtype=object)
+    if name not in trials:
+        dtype = object if isinstance(distribution, CategoricalDistribution) else float
+        return pd.Series(np.nan, index=trials.index, dtype=dtype)
+    column = trials[name]
     present = column.notna()
-    if (present & ~active).any():
-        row = _first(trials, present & ~active)
+    idle = present & ~_active(name, trials, space)
+    if idle.any():
         parent = space.conditions[name][0]
-        raise ValueError(f"{name} is set in row {row}, where {parent} makes it inactive")
+        raise ValueError(
+            f"{name}={_where(name, trials, idle)}, where {parent} makes it inactive; "
+            "leave it missing there"
+        )
     if isinstance(distribution, CategoricalDistribution):
         wrong = present & ~_is_choice(column, distribution)
         allowed = f"choose among {', '.join(map(repr, distribution.choices))}"
-        checked = column
     else:
-        checked = _numbers(name, trials) if name in trials else column.astype(float)
-        wrong = present & ~checked.between(distribution.low, distribution.high)
-        if isinstance(distribution, IntDistribution):
-            wrong |= present & (checked % 1 != 0)
+        column = _numbers(name, trials)
+        wrong = present & ~_in_range(column, distribution)
+        column = column.clip(distribution.low, distribution.high)
         allowed = f"the range is {distribution.low} to {distribution.high}"
+        if isinstance(distribution, IntDistribution):
+            wrong |= present & (column % 1 != 0)
+            allowed = f"whole numbers from {distribution.low} to {distribution.high} are allowed"
     if wrong.any():
-        row = _first(trials, wrong)
-        raise ValueError(f"{name}={column[wrong].iloc[0]!r} in row {row}; {allowed}")
-    return checked
+        raise ValueError(f"{name}={_where(name, trials, wrong)}; {allowed}")
+    return column
+
+
+def _in_range(
+    column: pd.Series[float], distribution: FloatDistribution | IntDistribution
+) -> pd.Series[bool]:
+    """Tell which values lie in the range, up to the rounding of ``exp(log(bound))``."""
+    low, high = distribution.low, distribution.high
+    at_bound = np.isclose(column, low, rtol=1e-9, atol=0) | np.isclose(
+        column, high, rtol=1e-9, atol=0
+    )
+    return column.between(low, high) | at_bound
 
 
 def _is_choice(column: pd.Series[Any], distribution: CategoricalDistribution) -> pd.Series[bool]:
     # bool is told from int: True is not the choice 1
     keys = {(isinstance(choice, bool), choice) for choice in distribution.choices}
-    valid = {v: (isinstance(v, bool | np.bool_), v) in keys for v in column.dropna().unique()}
-    return column.map(valid).fillna(False).astype(bool)
+    codes, uniques = pd.factorize(column.astype(object))  # missing values have the code -1
+    known = [(isinstance(value, bool | np.bool_), value) in keys for value in uniques]
+    return pd.Series(np.array([*known, False])[codes], index=column.index)
 
 
 def _active(name: str, trials: pd.DataFrame, space: Space) -> pd.Series[bool]:
@@ -350,8 +369,7 @@ def _numbers(name: str, trials: pd.DataFrame) -> pd.Series[float]:
     numbers = pd.to_numeric(trials[name], errors="coerce").astype(float)
     wrong = numbers.isna() & trials[name].notna() | np.isinf(numbers)
     if wrong.any():
-        value = trials[name][wrong].iloc[0]
-        raise ValueError(f"{name}={value!r} in row {_first(trials, wrong)} is no finite number")
+        raise ValueError(f"{name}={_where(name, trials, wrong)}; a finite number is needed")
     return numbers
 
 
@@ -374,8 +392,15 @@ def _aligned(frame: pd.DataFrame, known: pd.Index[Any], what: str) -> pd.DataFra
     return frame.loc[known].rename_axis("task_id")
 
 
-def _first(trials: pd.DataFrame, where: pd.Series[bool]) -> Any:
-    return trials.index[where.to_numpy(dtype=bool)][0]
+def _first(trials: pd.DataFrame, rows: pd.Series[bool]) -> Any:
+    return trials.index[rows.to_numpy(dtype=bool)][0]
+
+
+def _where(name: str, trials: pd.DataFrame, rows: pd.Series[bool]) -> str:
+    """Say the value in the first of some rows, and which row that is."""
+    value = trials[name][rows.to_numpy(dtype=bool)].iloc[0]
+    value = value.item() if isinstance(value, np.generic) else value
+    return f"{value!r} in row {_first(trials, rows)}"
 
 
 # ---------------------------------------------------------------------- files
