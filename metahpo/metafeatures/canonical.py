@@ -19,7 +19,6 @@ addition does not depend on order.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +62,7 @@ class CanonicalOrder:
 
 def canonical_order(table: Table, target: Target, seed: int) -> CanonicalOrder:
     """Order a table by content; ``seed`` picks which rows come first."""
-    blocks = [hash_numbers(table.numeric), _hash_categories(table)]
+    blocks = [_hash_numbers(table.numeric), _hash_categories(table)]
     row_keys, column_keys, class_keys = _refine(blocks, target)
     if target.is_classification:
         sizes = np.bincount(target.values)
@@ -90,7 +89,7 @@ def mix(keys: Keys) -> Keys:
     return mixed
 
 
-def hash_numbers(numeric: NDArray[np.float64] | sparse.csc_array) -> Cells:
+def _hash_numbers(numeric: NDArray[np.float64] | sparse.csc_array) -> Cells:
     """Hash each number; zero hashes to 0, so that a sparse and a dense table agree."""
     if not isinstance(numeric, np.ndarray):
         keys = mix(_bits(numeric.data))
@@ -147,20 +146,15 @@ def _mark(
 ) -> bool:
     """Mark one of the columns that tie, and its copies; False if all that tie are copies."""
     for cells, keys, block_marks in zip(blocks, column_keys, marks, strict=True):
-        _, group, sizes = np.unique(keys, return_inverse=True, return_counts=True)
-        for tied in np.flatnonzero(sizes > 1):
-            members = np.flatnonzero(group == tied)
-            differs = [_differ(cells, members[0], other) for other in members]
-            if any(differs):
-                block_marks[members[~np.array(differs)]] = mark
-                return True
+        # Cells weighted by the position of their row: equal for copies only.
+        content = _column_sums(cells, np.arange(cells.shape[0], dtype=np.uint64))
+        order = np.lexsort((content, keys))
+        tie = (np.diff(keys[order]) == 0) & (np.diff(content[order]) != 0)
+        if tie.any():
+            one = order[np.argmax(tie)]
+            block_marks[(keys == keys[one]) & (content == content[one])] = mark
+            return True
     return False
-
-
-def _differ(cells: Cells, first: np.intp, second: np.intp) -> bool:
-    one, other = cells[:, [first]], cells[:, [second]]
-    differences: Any = one != other  # a matrix, dense or sparse
-    return bool(differences.sum())
 
 
 def _column_sums(cells: Cells, row_keys: Keys) -> Keys:
@@ -200,9 +194,8 @@ def _stratified(row_keys: Keys, target: Target, seed: int) -> tuple[Rows, int]:
     first = np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))
     occurrence = np.empty(len(order), np.uint64)
     occurrence[order] = np.arange(len(order)) - first
-    keys = mix(
-        row_keys + mix(occurrence + np.uint64(1) + mix(np.array([(seed + 1) % 2**64], np.uint64)))
-    )
+    salt = mix(np.array([(seed + 1) % 2**64], np.uint64))
+    keys = mix(row_keys + mix(occurrence + salt))
     _, rank = _ranks(keys, classes)
     sizes = np.bincount(classes)
     due = np.where(rank < MIN_ROWS_PER_CLASS, 0.0, (rank + 0.5) / sizes[classes])

@@ -32,6 +32,11 @@ Codes = NDArray[np.int64]
 def information(table: Table, columns: Columns, target: Target) -> dict[str, float]:
     """Return the information-theoretic meta-features of a (sampled) table.
 
+    ``class_ent_share`` is the class entropy over its maximum, ``class_conc.*`` Goodman/Kruskal's
+    τ of the columns given the target, ``eq_num_attr`` how many columns of average mutual
+    information would determine the target, ``ns_ratio`` what the columns say beside the target
+    over what they say of it.
+
     For regression the class entropies are NaN; the rest refers to the binned target.
     """
     classes = target.values if target.is_classification else _bin_target(target.values)

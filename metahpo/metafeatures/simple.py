@@ -47,7 +47,12 @@ class ColumnCounts:
 def simple(table: Table, n_distinct_rows: int) -> dict[str, float]:
     """Return sizes, column types and missing values.
 
-    Names without a source are the project's own; ``nr_*``, ``*_to_*`` are pymfe's.
+    ``nr_inst`` (rows), ``nr_attr`` (columns), ``nr_num``, ``nr_cat``, ``nr_bin`` (columns of two
+    values) and ``*_to_*`` are pymfe's. Shares are of all columns unless the name says cells or
+    rows: ``constant_share`` at most one value, ``high_cardinality_share`` categorical with more
+    than 40 levels, ``zero_share`` of numeric cells, ``duplicate_row_share`` of rows that repeat
+    another, target included. ``symbols.*`` are levels of the categorical columns,
+    ``log_nr_onehot`` the logarithm of the columns after one-hot encoding.
     """
     counts = _count(table)
     rows, columns = table.n_rows, table.n_columns
@@ -84,7 +89,9 @@ def simple(table: Table, n_distinct_rows: int) -> dict[str, float]:
 def simple_target(target: Target) -> dict[str, float]:
     """Return the number and balance of classes, or the shape of a numeric target.
 
-    ``nr_class`` and ``freq_class.*`` are pymfe's. What belongs to the other task is NaN.
+    ``nr_class`` and ``freq_class.*`` (shares of rows) are pymfe's, ``class_ratio`` is the smallest
+    class over the largest, ``target_outlier_share`` the share beyond Tukey's whiskers. What
+    belongs to the other task is NaN.
     """
     rows = len(target.values)
     sizes = np.bincount(target.values) if target.is_classification else np.empty(0, np.int64)

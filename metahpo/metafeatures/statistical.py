@@ -90,6 +90,9 @@ class Columns:
 def statistical(table: Table, columns: Columns, target: Target) -> dict[str, float]:
     """Return the statistical meta-features of a (sampled) table.
 
+    ``cor.*`` are absolute correlations of pairs, ``nr_cor_attr`` the share of pairs from 0.5 on,
+    ``nr_outliers`` the columns with a value beyond Tukey's whiskers, ``outlier_share`` the cells,
+    ``sparsity.*`` how often values repeat: 0 all differ, 1 constant.
     ``target_cor.*`` is the absolute correlation of the numeric columns with the target: Pearson's
     for regression, the correlation ratio (root of the share of variance between classes) for
     classification.
