@@ -435,6 +435,29 @@ class Space:
                         config[name] = cast(number)
         return configs
 
+    def nearest(self, frame: pd.DataFrame) -> list[Config]:
+        """Return the configuration of this space that is nearest to each row of a table.
+
+        Numbers outside their range move to its end; a missing or foreign value becomes the
+        default one; columns of other names are ignored.
+        """
+        known = self.to_frame(frame)
+        start = self.encode([self.default])[0]
+        array = np.tile(start, (len(known), 1))
+        for name, where in self.slices.items():
+            distribution = self.distributions[name]
+            if isinstance(distribution, CategoricalDistribution):
+                own = known[name].map(lambda v, n=name: _choice_key(v) in self._choices[n])
+                rows = own.to_numpy(dtype=bool) & known[name].notna().to_numpy()
+                index = self._choice_index(name, known.loc[rows])
+                array[rows, where] = index[:, None] == np.arange(len(distribution.choices))
+            else:
+                values = pd.to_numeric(known[name], errors="coerce")
+                rows = values.notna().to_numpy()
+                inside = values[rows].clip(distribution.low, distribution.high)
+                array[rows, where.start] = _to_unit(name, distribution, inside)
+        return self.decode(array)
+
     def to_json(self) -> dict[str, Any]:
         """Return the space as plain JSON values: parameters, conditions, default."""
         return {

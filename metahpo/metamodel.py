@@ -1,0 +1,429 @@
+"""MetaModel: what earlier tasks taught about one space, trained, stored and asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from metahpo.artifact import ArtifactFormat
+from metahpo.metadataset import Direction, MetaDataset
+from metahpo.space import Config, Space
+from metahpo.surrogate.belief import ScalePrior
+from metahpo.surrogate.features import FeatureNet, train_features
+from metahpo.surrogate.relevance import Relevance, fit_relevance
+from metahpo.surrogate.scores import KNOTS, gaussian_ranks, profile, spread
+from metahpo.surrogate.tasks import TaskPrior, fit_task_prior
+
+Array = NDArray[np.float64]
+
+DEFAULT = "default"
+_SHIPPED = Path(__file__).parent / "default"
+_FORMAT = ArtifactFormat(
+    "metahpo.MetaModel",
+    1,
+    "model.json",
+    ("space", "direction", "metric", "card", "scale", "noise"),
+)
+_POOL = 1000  # configurations that zero-shot suggestions are chosen from
+_SHOWN = (1, 2, 5, 10)  # numbers of suggestions for which the card says what they reach
+_LEAST_SPREAD = 1e-6  # a score's smallest unit that is taken seriously
+_HELD_OUT = 0.2  # share of the tasks on which the card's scores are measured
+
+
+@dataclass(frozen=True, eq=False)
+class MetaModel:
+    """A prior over tasks and a surrogate, trained on a :class:`~metahpo.MetaDataset`.
+
+    Made by :meth:`fit` or :meth:`load`.
+
+    Attributes
+    ----------
+    space : Space
+        The space of the configurations it knows.
+    direction : {"maximize", "minimize"}
+    metric : str
+    task_ids : tuple of str
+        The training tasks.
+    card : dict
+        What it was trained on (tasks, learners, metric, evaluations) and how it scored on tasks
+        held out.
+    """
+
+    space: Space
+    direction: Direction
+    metric: str
+    task_ids: tuple[str, ...]
+    pool: list[Config]
+    """Configurations that were worth trying somewhere."""
+    features: FeatureNet
+    prior: TaskPrior
+    scale: ScalePrior
+    relevance: Relevance
+    profiles: Array
+    """(T, knots): each training task's scores by quantile, 0 worst to 1 best."""
+    card: dict[str, Any]
+
+    # ------------------------------------------------------------------ training
+
+    @classmethod
+    def fit(cls, md: MetaDataset, *, device: str = "auto", seed: int = 0) -> MetaModel:
+        """Train on past evaluations.
+
+        The model is trained twice: on four fifths of the tasks, to measure on the rest what the
+        ``card`` reports, then on all.
+
+        Parameters
+        ----------
+        md : MetaDataset
+        device : str, default="auto"
+            "cpu", "cuda", or "auto" for CUDA where there is one.
+        seed : int, default=0
+            The same seed on the same machine gives the same model.
+
+        Raises
+        ------
+        ValueError
+            If no task has two different scores.
+        """
+        varied, where = _varied(md), _device(device)
+        held_out = _held_out(varied, device=where, seed=seed)
+        model = _train(varied, device=where, seed=seed)
+        return replace(model, card={**_card(varied, md), "held_out": held_out, "seed": seed})
+
+    # ------------------------------------------------------------------ asking
+
+    def encode(self, configs: Sequence[Config] | pd.DataFrame) -> Array:
+        """Compute the learned features of configurations: shape (n, F)."""
+        return self.features(_inputs(self.space, configs))
+
+    def utilities(self, phi: Array) -> Array:
+        """Predict where configurations stand on every training task: (n, F) to (n, T).
+
+        0 is a task's worst score, 1 its best.
+        """
+        quantiles = ndtr(self.prior.particles(phi))
+        columns = [
+            np.interp(q, KNOTS, knots) for q, knots in zip(quantiles.T, self.profiles, strict=True)
+        ]
+        return np.stack(columns, axis=1)
+
+    def suggest(
+        self, meta_features: Mapping[str, float] | None = None, n: int = 5
+    ) -> list[Config]:
+        """Return the configurations to try first on a new task, in order.
+
+        A greedy portfolio over the training tasks, each weighted by how much the new task is
+        like it: every pick maximises the expected best of the picks so far.
+
+        Parameters
+        ----------
+        meta_features : mapping of str to float, optional
+            Of the new task, as from :func:`metahpo.describe`. None weights all tasks equally.
+        n : int, default=5
+
+        References
+        ----------
+        Feurer et al., "Auto-Sklearn 2.0", JMLR 2022, section 3.
+        """
+        weights = np.exp(self.relevance.log_weights(meta_features))
+        picks = greedy_portfolio(self._pool_utilities, weights, min(n, len(self.pool)))
+        return [self.pool[i] for i in picks]
+
+    @cached_property
+    def _pool_utilities(self) -> Array:
+        return self.utilities(self.encode(self.pool))
+
+    # ------------------------------------------------------------------ on disk
+
+    def save(self, path: str | Path) -> None:
+        """Write the model as a folder of JSON, Parquet and safetensors, with checksums.
+
+        Raises
+        ------
+        OSError
+            Naming the file that cannot be written.
+        """
+        from safetensors.numpy import save_file
+
+        tensors = {
+            **self.features.tensors(),
+            "task_weights": self.prior.weights,
+            "task_covariance": self.prior.covariance,
+            "task_profiles": self.profiles,
+            "relevance_scale": self.relevance.scale,
+        }
+        single = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in tensors.items()}
+        tasks = pd.DataFrame(
+            self.relevance.reference, columns=list(self.relevance.names), index=self.task_ids
+        )
+        pool = pd.DataFrame({"config": [json.dumps(config) for config in self.pool]})
+        header = {
+            "space": self.space.to_json(),
+            "direction": self.direction,
+            "metric": self.metric,
+            "scale": [self.scale.mean, self.scale.sd],
+            "noise": self.prior.noise,
+            "card": self.card,
+        }
+        _FORMAT.write(
+            Path(path),
+            header,
+            {
+                "model.safetensors": lambda file: save_file(single, file),
+                "tasks.parquet": lambda file: tasks.to_parquet(file, compression="zstd"),
+                "pool.parquet": lambda file: pool.to_parquet(file, compression="zstd"),
+            },
+        )
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path = DEFAULT,
+        *,
+        learner: str = "auto",
+        task: Literal["classification", "regression"] = "classification",
+    ) -> MetaModel:
+        """Read a model written by :meth:`save`, or the one that is shipped.
+
+        Parameters
+        ----------
+        path : str or Path, default="default"
+            A model's folder; "default" is the shipped model of a learner and a kind of task.
+        learner : str, default="auto"
+            With "default": a learner of the catalogue, or "auto" for the choice among all.
+        task : {"classification", "regression"}, default="classification"
+            With "default": the kind of task.
+
+        Raises
+        ------
+        ValueError
+            Naming the file that is missing, damaged, of a newer version or of something else.
+        """
+        if str(path) == DEFAULT:
+            from metahpo.catalogue import resolve_learner
+
+            path = _SHIPPED / task / resolve_learner(learner, task).name
+        folder = Path(path)
+        header = _FORMAT.read(folder)
+        from safetensors.numpy import load_file
+
+        space = Space.from_json(header["space"])
+        tensors = {
+            name: value.astype(float)
+            for name, value in load_file(folder / "model.safetensors").items()
+        }
+        tasks = pd.read_parquet(folder / "tasks.parquet")
+        prior = TaskPrior(tensors["task_weights"], tensors["task_covariance"], header["noise"])
+        return cls(
+            space=space,
+            direction=header["direction"],
+            metric=header["metric"],
+            task_ids=tuple(tasks.index.astype(str)),
+            pool=[json.loads(c) for c in pd.read_parquet(folder / "pool.parquet")["config"]],
+            features=FeatureNet.from_tensors(tensors),
+            prior=prior,
+            scale=ScalePrior(*header["scale"]),
+            relevance=Relevance(
+                tasks.to_numpy(dtype=float), tuple(tasks.columns), tensors["relevance_scale"]
+            ),
+            profiles=tensors["task_profiles"],
+            card=header["card"],
+        )
+
+    def __repr__(self) -> str:
+        return f"MetaModel({len(self.task_ids)} tasks, {self.space!r}, {self.metric})"
+
+
+def greedy_portfolio(
+    utilities: Array, weights: Array, n: int, chosen: list[int] | None = None
+) -> list[int]:
+    """Pick rows greedily so that the weighted mean of every task's best pick grows most.
+
+    Parameters
+    ----------
+    utilities : ndarray, shape (m, T)
+        Higher is better.
+    weights : ndarray, shape (T,)
+    n : int
+        How many rows.
+    chosen : list of int, optional
+        Rows that are taken already.
+
+    Returns
+    -------
+    list of int
+        The new rows, in order.
+    """
+    taken = list(chosen or [])
+    best = utilities[taken].max(0) if taken else np.full(utilities.shape[1], -np.inf)
+    picks = []
+    for _ in range(n):
+        gain = np.maximum(utilities, best) @ weights
+        gain[taken] = -np.inf
+        picks.append(int(gain.argmax()))
+        taken.append(picks[-1])
+        best = np.maximum(best, utilities[picks[-1]])
+    return picks
+
+
+# ---------------------------------------------------------------------- training
+
+
+def _device(device: str) -> str:
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _inputs(space: Space, configs: Sequence[Config] | pd.DataFrame) -> Array:
+    """Encode configurations and append which of the numbers are active."""
+    frame = space.to_frame(configs)
+    numbers = [column.choice is None for column in space.columns]
+    return np.concatenate([space.encode(frame), space.mask(frame)[:, numbers]], axis=1)
+
+
+def _oriented(md: MetaDataset) -> dict[str, Array]:
+    """Return every task's scores, higher being better; NaN for failures."""
+    sign = 1.0 if md.direction == "maximize" else -1.0
+    return {
+        str(task_id): sign * scores.to_numpy(dtype=float)
+        for task_id, scores in md.trials.groupby("task_id", sort=False, observed=True)["score"]
+    }
+
+
+def _varied(md: MetaDataset) -> MetaDataset:
+    """Keep the tasks on which it matters what is tried."""
+    varied = [
+        task_id
+        for task_id, scores in _oriented(md).items()
+        if len(np.unique(scores[~np.isnan(scores)])) > 1
+    ]
+    if not varied:
+        raise ValueError("no task has two trials with different scores; there is nothing to learn")
+    return md.subset(varied)
+
+
+def _train(md: MetaDataset, *, device: str, seed: int) -> MetaModel:
+    scores = _oriented(md)
+    X = _inputs(md.space, md.trials)
+    counts = np.array([len(s) for s in scores.values()])
+    owner = np.repeat(np.arange(len(counts)), counts)
+    z = [gaussian_ranks(s) for s in scores.values()]
+    features = train_features(X, owner, np.concatenate(z), device=device, seed=seed)
+    phi = np.split(features(X), np.cumsum(counts)[:-1])
+    prior = fit_task_prior(zip(phi, z, strict=True))
+    pool = _pool(md, scores, seed)
+    responses = prior.particles(features(_inputs(md.space, pool))).T  # (T, pool)
+    logs = np.log([max(spread(s), _LEAST_SPREAD) for s in scores.values()])
+    return MetaModel(
+        space=md.space,
+        direction=md.direction,
+        metric=md.metric,
+        task_ids=tuple(scores),
+        pool=pool,
+        features=features,
+        prior=prior,
+        scale=ScalePrior(float(np.median(logs)), float(max(logs.std(), 0.5))),
+        relevance=fit_relevance(md.tasks, responses, seed=seed),
+        profiles=np.stack([profile(s) for s in scores.values()]),
+        card={},
+    )
+
+
+def _pool(md: MetaDataset, scores: Mapping[str, Array], seed: int) -> list[Config]:
+    """Choose the configurations worth remembering: the best of each task in turn, the default."""
+    configs = md.space.from_frame(md.trials)
+    start = np.cumsum([0, *(len(s) for s in scores.values())])
+    order = [
+        first + np.argsort(-np.nan_to_num(s, nan=-np.inf), kind="stable")
+        for first, s in zip(start, scores.values(), strict=False)
+    ]
+    pool = {json.dumps(md.space.default): md.space.default}
+    for rank in range(max(len(o) for o in order)):
+        for rows in order:
+            if rank < len(rows) and len(pool) < _POOL:
+                config = configs[rows[rank]]
+                pool.setdefault(json.dumps(config), config)
+    return list(pool.values())
+
+
+def _held_out(md: MetaDataset, *, device: str, seed: int) -> dict[str, Any] | None:
+    """Measure, on tasks held out, how far the first suggestions are from each task's best."""
+    groups = _families(md)
+    names = sorted(set(groups.values()))
+    n_held = round(_HELD_OUT * len(names))
+    if n_held == 0 or len(names) - n_held < 2:
+        return None
+    held = set(np.random.default_rng(seed).permutation(names)[:n_held])
+    model = _train(
+        md.subset(t for t in md.task_ids if groups[t] not in held), device=device, seed=seed
+    )
+    regrets = []
+    for task_id in (t for t in md.task_ids if groups[t] in held):
+        part = md.subset([task_id])
+        score = _oriented(part)[task_id]
+        low, high = np.nanmin(score), np.nanmax(score)
+        utility = np.nan_to_num((score - low) / (high - low))
+        meta_features = None
+        if md.tasks is not None:
+            meta_features = {str(name): md.tasks.at[task_id, name] for name in md.tasks}
+        weights = np.exp(model.relevance.log_weights(meta_features))
+        predicted = model.utilities(model.encode(part.trials))
+        picks = greedy_portfolio(predicted, weights, max(_SHOWN))
+        random = np.sort(utility)[::-1]
+        regrets.append(
+            [1 - utility[picks[:n]].max() for n in _SHOWN]
+            + [1 - _expected_best(random, n) for n in _SHOWN]
+        )
+    mean = np.mean(regrets, axis=0).round(4).tolist()
+    return {
+        "what": "mean normalised regret, (best - best of the first n) / (best - worst)",
+        "n_tasks": len(regrets),
+        "n": list(_SHOWN),
+        "suggested": mean[: len(_SHOWN)],
+        "random": mean[len(_SHOWN) :],
+    }
+
+
+def _expected_best(descending: Array, n: int) -> float:
+    """Return the expected maximum of `n` draws without replacement."""
+    m = len(descending)
+    if n >= m:
+        return float(descending[0])
+    left = np.cumprod(1 - n / (m - np.arange(m - n + 1)[: m - n]))  # P(best rank > i)
+    reach = np.concatenate([[1.0], left])
+    return float(descending[: len(reach)] @ (reach - np.append(reach[1:], 0.0)))
+
+
+def _families(md: MetaDataset) -> dict[str, str]:
+    """Return the group of each task: datasets of one family are held out together."""
+    if md.info is None or "family" not in md.info:
+        return {task_id: task_id for task_id in md.task_ids}
+    family = md.info["family"]
+    return {t: str(family[t]) if pd.notna(family[t]) else t for t in md.task_ids}
+
+
+def _card(md: MetaDataset, given: MetaDataset) -> dict[str, Any]:
+    names = {} if md.info is None or "name" not in md.info else md.info["name"].to_dict()
+    return {
+        "metric": md.metric,
+        "direction": md.direction,
+        "n_tasks": len(md),
+        "n_tasks_constant": len(given) - len(md),
+        "n_evaluations": md.n_evaluations,
+        "n_failed": int(md.trials["score"].isna().sum()),
+        "parameters": list(md.space.names),
+        "meta_features": 0 if md.tasks is None else md.tasks.shape[1],
+        "tasks": {task_id: str(names.get(task_id, task_id)) for task_id in md.task_ids},
+    }

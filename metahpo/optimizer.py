@@ -1,0 +1,323 @@
+"""MetaOptimizer: ask for a configuration, tell its score. All tuning goes through here."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from metahpo.candidates import around
+from metahpo.metadataset import Direction
+from metahpo.metamodel import MetaModel, greedy_portfolio
+from metahpo.space import Config, Space
+from metahpo.surrogate.belief import Posterior, condition
+from metahpo.transfer import Transfer, TransferReport
+
+Array = NDArray[np.float64]
+
+_SOBOL = 2000  # candidates drawn over the whole space
+_LOCAL = 1000  # candidates drawn around the best trials
+_INCUMBENTS = 5  # the best trials that candidates are drawn around
+_WINSOR = 2.0  # scores this many (best - median) below the median are cut there
+_NEIGHBOURS = 5  # tasks that an explanation names
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a configuration is worth trying.
+
+    Attributes
+    ----------
+    mean, low, high : float
+        Predicted score, and the interval that holds it with 80%. NaN before the first trial,
+        when the scores' scale is unknown.
+    expected_rank : float
+        Where it is expected to stand on this task, from 0 (worst) to 1 (best), by the training
+        tasks alone.
+    trust : float
+        In [0, 1]: how much of the belief rests on the training tasks rather than on this study's
+        own trials.
+    tasks : DataFrame
+        The training tasks that count most: ``weight``, ``distance`` (by meta-features), and
+        ``rank``, where the configuration is predicted to stand on each.
+    """
+
+    mean: float
+    low: float
+    high: float
+    expected_rank: float
+    trust: float
+    tasks: pd.DataFrame
+
+
+class MetaOptimizer:
+    """Sequential tuning from a meta-model's experience and the study's own trials.
+
+    Parameters
+    ----------
+    model : MetaModel
+    meta_features : mapping of str to float, optional
+        Of the dataset, from :func:`metahpo.describe`. None: all training tasks count equally.
+    space : Space, optional
+        What is searched; the model's own space by default. It may differ from the model's: see
+        ``transfer``.
+    candidates : DataFrame, optional
+        Restricts the search to these rows: one column a parameter, missing where inactive.
+    seed : int or None, default=0
+    fixed : mapping, optional
+        Values of known parameters that the space does not search.
+    direction : {"maximize", "minimize"}, optional
+        Of the scores told; the model's by default.
+
+    Attributes
+    ----------
+    transfer : TransferReport
+        What of the space is known to the model.
+    trials : list of (dict, float)
+        What was told, in order.
+
+    Raises
+    ------
+    ValueError
+        If `candidates` holds a value that the space cannot.
+
+    Examples
+    --------
+    >>> opt = MetaOptimizer(MetaModel.load("default", learner="svc"))  # doctest: +SKIP
+    >>> config = opt.ask()                                             # doctest: +SKIP
+    >>> opt.tell(config, 0.91)                                         # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: MetaModel,
+        meta_features: Mapping[str, float] | None = None,
+        space: Space | None = None,
+        candidates: pd.DataFrame | None = None,
+        seed: int | None = 0,
+        *,
+        fixed: Mapping[str, Any] | None = None,
+        direction: Direction | None = None,
+    ) -> None:
+        self.model = model
+        self.meta_features = meta_features
+        self.space = model.space if space is None or space == model.space else space
+        self.direction: Direction = direction or model.direction
+        self.trials: list[tuple[Config, float]] = []
+        self._transfer = Transfer(self.space, model.space, fixed)
+        self._log_relevance = model.relevance.log_weights(meta_features)
+        self._rng = np.random.default_rng(seed)
+        self._pending: list[Config] = []
+        self._pool: list[Config] | None = None
+        if candidates is not None:
+            self._pool = _rows(candidates, self.space)
+            if not self._pool:
+                raise ValueError("candidates is empty; there is nothing to choose from")
+        self._fixed_views = None if self._pool is None else self._views(self._pool)
+
+    @property
+    def transfer(self) -> TransferReport:
+        """What of the space is known to the model: mapped, clipped, fixed, unknown."""
+        return self._transfer.report
+
+    @property
+    def trust(self) -> float:
+        """How much of the belief rests on the training tasks: 1 all of it, 0 none.
+
+        The posterior probability that some training task explains the trials better than no
+        task does; 0.9 before there are trials.
+        """
+        posterior = self._posterior()
+        return 0.9 if posterior is None else posterior.trust
+
+    @property
+    def best(self) -> tuple[Config, float] | None:
+        """The best trial so far and its score; None while every trial has failed."""
+        finite = [trial for trial in self.trials if not math.isnan(trial[1])]
+        if not finite:
+            return None
+        pick = max if self.direction == "maximize" else min
+        return pick(finite, key=lambda trial: trial[1])
+
+    # ------------------------------------------------------------------ ask and tell
+
+    @overload
+    def ask(self) -> Config: ...
+
+    @overload
+    def ask(self, n: int) -> list[Config]: ...
+
+    def ask(self, n: int | None = None) -> Config | list[Config]:
+        """Return the configuration to try next, or a list of `n` to try side by side.
+
+        Raises
+        ------
+        ValueError
+            If `candidates` was given and every row has been tried.
+        """
+        if n is None:
+            config = self._next()
+            self._pending.append(config)
+            return dict(config)
+        return [self.ask() for _ in range(n)]
+
+    def tell(self, config: Mapping[str, Any], score: float) -> None:
+        """Report the score of a configuration, asked for or not.
+
+        Parameters
+        ----------
+        config : mapping
+        score : float
+            In the metric's own unit; NaN for a failed trial.
+
+        Raises
+        ------
+        ValueError
+            If the space cannot hold the configuration.
+        """
+        valid = self.space.validate(config, partial=True)
+        key = _key(valid)
+        self._pending = [pending for pending in self._pending if _key(pending) != key]
+        self.trials.append((valid, float(score)))
+
+    def _next(self) -> Config:
+        configs = self._candidates()
+        tried = {_key(config) for config, _ in self.trials} | set(map(_key, self._pending))
+        free = np.array([_key(config) not in tried for config in configs])
+        if not free.any():
+            if self._pool is not None:
+                raise ValueError(f"all {len(configs)} candidates have been tried")
+            return self.space.sample(1, seed=int(self._rng.integers(2**31)), method="random")[0]
+        phi, X = self._views(configs) if self._fixed_views is None else self._fixed_views
+        posterior = self._posterior(fantasies=True)
+        if posterior is None:
+            # no score to improve on yet: the portfolio, given what has failed or is running
+            gone = self._views([c for c, _ in self.trials] + self._pending)[0]
+            utilities = self.model.utilities(np.concatenate([phi, gone]))
+            blocked = [*np.flatnonzero(~free), *range(len(phi), len(utilities))]
+            weights = np.exp(self._log_relevance)
+            return configs[greedy_portfolio(utilities, weights, 1, blocked)[0]]
+        gain = posterior.expected_improvement(phi, X)
+        return configs[int(np.where(free, gain, -np.inf).argmax())]
+
+    def _candidates(self) -> list[Config]:
+        if self._pool is not None:
+            return self._pool
+        known = [self.space.default, *self._transfer.to_user(self.model.pool)]
+        seed = int(self._rng.integers(2**31))
+        drawn = self.space.sample(_SOBOL, seed=seed)
+        sign = 1.0 if self.direction == "maximize" else -1.0
+        ranked = sorted(
+            (trial for trial in self.trials if not math.isnan(trial[1])),
+            key=lambda trial: -sign * trial[1],
+        )
+        near = (
+            around(self.space, [c for c, _ in ranked[:_INCUMBENTS]], _LOCAL, self._rng)
+            if ranked
+            else []
+        )
+        return [*known, *drawn, *near]
+
+    # ------------------------------------------------------------------ belief
+
+    def _views(self, configs: list[Config]) -> tuple[Array, Array]:
+        """Return the two views of configurations: learned features, and the study's own code."""
+        frame = self.space.to_frame(configs)
+        phi = self.model.encode(self._transfer.to_model(frame))
+        return phi, self.space.encode(frame)
+
+    def _posterior(self, *, fantasies: bool = False) -> Posterior | None:
+        """Condition on the trials; None while no trial has a score.
+
+        With `fantasies`, running trials count as if they had come out as predicted.
+        """
+        if not any(not math.isnan(score) for _, score in self.trials):
+            return None
+        phi, X = self._views([config for config, _ in self.trials])
+        y = self._oriented_scores()
+        posterior = self._condition(phi, X, y)
+        if fantasies and self._pending:
+            phi_running, X_running = self._views(self._pending)
+            expected, _ = posterior.predict(phi_running, X_running)
+            posterior = self._condition(
+                np.concatenate([phi, phi_running]),
+                np.concatenate([X, X_running]),
+                np.concatenate([y, expected]),
+            )
+        return posterior
+
+    def _condition(self, phi: Array, X: Array, y: Array) -> Posterior:
+        return condition(self.model.prior, self.model.scale, self._log_relevance, phi, X, y)
+
+    def _oriented_scores(self) -> Array:
+        """Scores with higher better, junk cut off, failures as bad as the worst of the rest."""
+        y = np.array([score for _, score in self.trials])
+        y = y if self.direction == "maximize" else -y
+        finite = y[~np.isnan(y)]
+        if len(finite) > 3:
+            median = np.median(finite)
+            y = np.maximum(y, median - _WINSOR * (finite.max() - median) - 1e-9)
+            finite = y[~np.isnan(y)]
+        return np.where(np.isnan(y), finite.min(), y)
+
+    # ------------------------------------------------------------------ explanation
+
+    def explain(self, config: Mapping[str, Any]) -> Explanation:
+        """Say what is expected of a configuration, and on which earlier tasks that rests."""
+        valid = self.space.validate(config, partial=True)
+        phi, X = self._views([valid])
+        prior = np.exp(self._log_relevance)
+        rank = self.model.utilities(phi)[0]
+        posterior = self._posterior()
+        mean, low, high, weights = math.nan, math.nan, math.nan, prior
+        if posterior is not None:
+            centre, sd = (float(value[0]) for value in posterior.predict(phi, X))
+            sign = 1.0 if self.direction == "maximize" else -1.0
+            mean, low, high = (
+                sign * centre,
+                *sorted(sign * (centre + d * sd) for d in (-1.28, 1.28)),
+            )
+            weights = posterior.task_weight[:-1] / max(posterior.task_weight[:-1].sum(), 1e-12)
+        names = self.model.card.get("tasks", {})
+        tasks = pd.DataFrame(
+            {
+                "name": [names.get(t, t) for t in self.model.task_ids],
+                "weight": weights,
+                "distance": self.model.relevance.distances(self.meta_features),
+                "rank": rank,
+            },
+            index=pd.Index(self.model.task_ids, name="task_id"),
+        )
+        return Explanation(
+            mean=mean,
+            low=low,
+            high=high,
+            expected_rank=float(rank @ prior),
+            trust=self.trust,
+            tasks=tasks.nlargest(_NEIGHBOURS, "weight"),
+        )
+
+
+def _rows(candidates: pd.DataFrame, space: Space) -> list[Config]:
+    """Read candidates as they stand: values are not converted, so that rows can be found again."""
+    space.encode(candidates)  # says which value the space cannot hold
+    named = candidates[[name for name in space.names if name in candidates]]
+    return [
+        {str(name): value for name, value in row.items() if not _missing(value)}
+        for row in named.to_dict("records")
+    ]
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def _key(config: Mapping[str, Any]) -> str:
+    values = {k: float(v) if type(v) is int else v for k, v in config.items()}
+    return json.dumps(values, sort_keys=True, default=lambda v: v.item())

@@ -1,0 +1,7 @@
+"""The surrogate: features learned over all tasks, and exact beliefs about a new one.
+
+Reading order: :mod:`.scores` (what is learned from a task's scores), :mod:`.features` (the
+network over all tasks), :mod:`.tasks` (every task as a weight vector on those features),
+:mod:`.relevance` (which of them a new task is like, from meta-features) and :mod:`.belief` (a
+study's trials conditioned on, predictions and expected improvement).
+"""

@@ -1,0 +1,259 @@
+"""Belief: what a study's trials leave of the prior, in closed form.
+
+The new task's response is z(x) = w·phi(x) + g(x) + noise, and its raw score y = a + b·z with
+unknown a and b > 0. The prior over w is a mixture with one component a training task, mean w_i
+and shared covariance tau·C; g is a Gaussian process with a Matérn kernel. Beside it stands a null
+component that knows no earlier task: w = 0. For a given setting of (tau, kernel, noise) all
+components share one Cholesky factor; a is integrated out under a flat prior, b and the setting
+over a grid, and the mixture is weighted by its evidence.
+
+Notation
+--------
+======= =============== =====================================================================
+name    shape           meaning
+======= =============== =====================================================================
+S, B, T                 settings, scales b, training tasks (the null component is number T)
+n, m                    trials, candidates
+K       (S, n, n)       covariance of z at the trials, noise included; L its Cholesky factor
+M       (n, T + 1)      prior means of z, one column a component
+y1, o1  (S, n)          L^-1 y, L^-1 1
+M1      (S, n, T + 1)   L^-1 M
+======= =============== =====================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp, ndtr
+
+from metahpo.surrogate.kernels import matern52
+from metahpo.surrogate.tasks import TaskPrior
+
+Array = NDArray[np.float64]
+
+_DEVIATIONS = np.linspace(-2.5, 2.5, 11)  # of log b from its prior mean, in standard deviations
+_KEPT = 64  # components of the posterior mixture that are evaluated at candidates
+_NULL_PRIOR = 0.1  # prior probability that no earlier task helps
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One hypothesis about the new task's deviation from the training tasks."""
+
+    deep: float
+    """tau: weight of the shared covariance C; None of it in the null component."""
+    local: float
+    """Variance of the task-local process."""
+    length: float
+    """Its length scale, in units of sqrt(d) for d encoded columns."""
+    noise: float
+    """Variance of the noise, in units of z."""
+    null: bool = False
+    """Whether the setting belongs to the null component."""
+
+
+SETTINGS: tuple[Setting, ...] = (
+    *(
+        Setting(deep, local, length, noise)
+        for deep, local, length, noise in product((0.1, 0.5), (0.05, 0.3), (0.2, 0.6), (0.01, 0.1))
+    ),
+    *(
+        Setting(0.0, 1.0, length, noise, null=True)
+        for length, noise in product((0.15, 0.3, 0.8), (0.01, 0.1))
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ScalePrior:
+    """Log-normal prior of b, the raw score per unit of z."""
+
+    mean: float
+    sd: float
+
+    @property
+    def grid(self) -> Array:
+        """The values of b that are summed over."""
+        grid: Array = np.exp(self.mean + self.sd * _DEVIATIONS)
+        return grid
+
+    @property
+    def log_weights(self) -> Array:
+        """Log prior probability of each value of the grid."""
+        log: Array = -0.5 * _DEVIATIONS**2
+        return log - logsumexp(log)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The belief after n >= 1 trials: the heaviest components of the mixture."""
+
+    prior: TaskPrior
+    X: Array
+    best: float
+    deep_at_trials: Array  # (n, F): phi C
+    setting: NDArray[np.int64]  # (k,) index into SETTINGS of each component
+    task: NDArray[np.int64]  # (k,)
+    scale: Array  # (k,) b
+    offset: Array  # (k,) a
+    weight: Array  # (k,)
+    factor: Array  # (S, n, n) L
+    ones: Array  # (S, n) o1
+    residual: Array  # (k, n): L^-1 (y - a - b M)
+    task_weight: Array  # (T + 1,) of the whole mixture
+
+    @property
+    def trust(self) -> float:
+        """Posterior probability that the training tasks say something about this one."""
+        return float(1.0 - self.task_weight[-1])
+
+    def components(self, phi: Array, X: Array) -> tuple[Array, Array]:
+        """Predict the noise-free raw score at candidates, one column a component.
+
+        Parameters
+        ----------
+        phi : ndarray, shape (m, F)
+        X : ndarray, shape (m, d)
+
+        Returns
+        -------
+        mean, sd : ndarray, shape (m, k)
+        """
+        means, sds = (np.empty((len(X), len(self.weight))) for _ in range(2))
+        prior_mean = np.concatenate([self.prior.particles(phi), np.zeros((len(X), 1))], axis=1)
+        deep = phi @ self.deep_at_trials.T  # (m, n)
+        own = np.einsum("mi,ij,mj->m", phi, self.prior.covariance, phi, optimize=True)
+        local: dict[float, Array] = {}
+        for s in np.unique(self.setting):
+            setting, k = SETTINGS[s], np.flatnonzero(self.setting == s)
+            if setting.length not in local:
+                local[setting.length] = matern52(X, self.X, _length(setting, X))
+            cross = setting.deep * deep + setting.local * local[setting.length]  # (m, n)
+            white = np.linalg.solve(self.factor[s], cross.T)  # (n, m)
+            norm = self.ones[s] @ self.ones[s]
+            variance = setting.deep * own + setting.local - (white**2).sum(0)
+            variance = variance + (1.0 - white.T @ self.ones[s]) ** 2 / norm
+            means[:, k] = (
+                self.offset[k]
+                + self.scale[k] * prior_mean[:, self.task[k]]
+                + white.T @ self.residual[k].T
+            )
+            sds[:, k] = self.scale[k] * np.sqrt(np.maximum(variance, 1e-12))[:, None]
+        return means, sds
+
+    def predict(self, phi: Array, X: Array) -> tuple[Array, Array]:
+        """Return mean and standard deviation of the mixture at candidates: two of shape (m,)."""
+        means, sds = self.components(phi, X)
+        mean = means @ self.weight
+        second = (means**2 + sds**2) @ self.weight
+        return mean, np.sqrt(np.maximum(second - mean**2, 0.0))
+
+    def expected_improvement(self, phi: Array, X: Array) -> Array:
+        """Return the expected improvement on the best score so far at candidates: (m,)."""
+        means, sds = self.components(phi, X)
+        u = (means - self.best) / sds
+        density = np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi)
+        gain: Array = (sds * (u * ndtr(u) + density)) @ self.weight
+        return gain
+
+
+def condition(
+    prior: TaskPrior,
+    scale: ScalePrior,
+    log_relevance: Array,
+    phi: Array,
+    X: Array,
+    y: Array,
+) -> Posterior:
+    """Condition the prior on a study's trials.
+
+    Parameters
+    ----------
+    prior : TaskPrior
+    scale : ScalePrior
+    log_relevance : ndarray, shape (T,)
+        Log prior probability of being like each training task.
+    phi : ndarray, shape (n, F)
+        Features of the trials' configurations.
+    X : ndarray, shape (n, d)
+        The configurations in the study's own encoding, for the local kernel.
+    y : ndarray, shape (n,)
+        Raw scores, higher is better, none missing.
+    """
+    n = len(y)
+    M = np.concatenate([prior.particles(phi), np.zeros((n, 1))], axis=1)
+    deep = phi @ prior.covariance
+    factor = np.linalg.cholesky(_covariances(deep @ phi.T, X)).astype(float)
+    white: Array = np.linalg.solve(
+        factor,
+        np.broadcast_to(np.column_stack([np.ones(n), y, M]), (len(SETTINGS), n, M.shape[1] + 2)),
+    )
+    o1, y1, M1 = white[..., 0], white[..., 1], white[..., 2:]
+    log = _log_evidence(factor, o1, y1, M1, scale)  # (S, B, T + 1)
+    log = log + _log_prior(log_relevance)[:, None, :] + scale.log_weights[None, :, None]
+    weight = np.exp(log - logsumexp(log))
+    kept = np.argsort(weight, axis=None)[::-1][:_KEPT]
+    s, b, t = np.unravel_index(kept, weight.shape)
+    scales = scale.grid[b]
+    deviation = y1[s] - scales[:, None] * M1[s, :, t]  # (k, n)
+    offset = (o1[s] * deviation).sum(1) / (o1[s] ** 2).sum(1)
+    return Posterior(
+        prior=prior,
+        X=X,
+        best=float(y.max()),
+        deep_at_trials=deep,
+        setting=s,
+        task=t,
+        scale=scales,
+        offset=offset,
+        weight=weight[s, b, t] / weight[s, b, t].sum(),
+        factor=factor,
+        ones=o1,
+        residual=deviation - offset[:, None] * o1[s],
+        task_weight=weight.sum((0, 1)),
+    )
+
+
+def _length(setting: Setting, X: Array) -> float:
+    return setting.length * float(np.sqrt(X.shape[1]))
+
+
+def _covariances(deep: Array, X: Array) -> Array:
+    local = {
+        length: matern52(X, X, length * float(np.sqrt(X.shape[1])))
+        for length in {setting.length for setting in SETTINGS}
+    }
+    eye = np.eye(len(X))
+    return np.stack(
+        [s.deep * deep + s.local * local[s.length] + (s.noise + 1e-6) * eye for s in SETTINGS]
+    )
+
+
+def _log_evidence(factor: Array, o1: Array, y1: Array, M1: Array, scale: ScalePrior) -> Array:
+    """Log evidence of the trials, a integrated out: shape (S, B, T + 1)."""
+    n = y1.shape[1]
+    norm = (o1**2).sum(1)  # (S,)
+    unit = o1 / np.sqrt(norm)[:, None]
+    y_flat = y1 - unit * (unit * y1).sum(1, keepdims=True)
+    M_flat = M1 - unit[..., None] * np.einsum("sn,snt->st", unit, M1)[:, None]
+    yy = (y_flat**2).sum(1)[:, None, None]
+    yM = np.einsum("sn,snt->st", y_flat, M_flat)[:, None]
+    MM = (M_flat**2).sum(1)[:, None]
+    b = scale.grid[None, :, None]
+    log_det = 2 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(1) + np.log(norm)
+    misfit = yy / b**2 - 2 * yM / b + MM
+    evidence: Array = -0.5 * misfit - (n - 1) * np.log(b) - 0.5 * log_det[:, None, None]
+    return evidence
+
+
+def _log_prior(log_relevance: Array) -> Array:
+    """Log prior of (setting, component): shape (S, T + 1)."""
+    null = np.array([setting.null for setting in SETTINGS])
+    log = np.full((len(SETTINGS), len(log_relevance) + 1), -np.inf)
+    log[~null, :-1] = np.log((1 - _NULL_PRIOR) / (~null).sum()) + log_relevance
+    log[null, -1] = np.log(_NULL_PRIOR / null.sum())
+    return log

@@ -1,0 +1,152 @@
+"""FeatureNet: features of a configuration, learned over all tasks at once.
+
+Multi-task regression: a network phi shared by all tasks, one linear head a task, squared error on
+the tasks' Gaussian ranks. An ensemble's members are trained side by side and their features stand
+next to each other, so that one linear model on them is the ensemble.
+
+Notation
+--------
+===== =================== ==================================================================
+name  shape               meaning
+===== =================== ==================================================================
+E                         members of the ensemble
+X     (n, d)              encoded configurations, activity columns appended
+phi   (n, E·F + 1)        features: every member's, scaled by 1/sqrt(E), and a constant
+H     (E, tasks, F)       the heads, used in training only
+===== =================== ==================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """How the network is built and trained."""
+
+    members: int = 3
+    width: int = 128
+    depth: int = 2
+    features: int = 32
+    steps: int = 2000
+    batch: int = 1024
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-4
+
+
+@dataclass(frozen=True)
+class FeatureNet:
+    """The trained network: one (E, in, out) weight and one (E, out) bias a layer."""
+
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
+
+    def __call__(self, X: Array) -> Array:
+        """Compute the features of encoded configurations.
+
+        Parameters
+        ----------
+        X : ndarray of float, shape (n, d)
+
+        Returns
+        -------
+        ndarray of float, shape (n, E * F + 1)
+        """
+        members = len(self.weights[0])
+        hidden = np.broadcast_to(X, (members, *X.shape))
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            hidden = np.tanh(hidden @ weight + bias[:, None])  # (E, n, out)
+        flat = np.concatenate(list(hidden), axis=1) / np.sqrt(members)  # (n, E * F)
+        return np.concatenate([flat, np.ones((len(X), 1))], axis=1)
+
+    @property
+    def size(self) -> int:
+        """Number of features, the constant included."""
+        members, _, features = self.weights[-1].shape
+        return int(members * features + 1)
+
+    def tensors(self) -> dict[str, Array]:
+        """Return the network as named arrays, for storage."""
+        return {f"weight_{i}": w for i, w in enumerate(self.weights)} | {
+            f"bias_{i}": b for i, b in enumerate(self.biases)
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Array]) -> FeatureNet:
+        """Rebuild the network from :meth:`tensors`'s value."""
+        layers = range(sum(name.startswith("weight_") for name in tensors))
+        return cls(
+            tuple(tensors[f"weight_{i}"].astype(float) for i in layers),
+            tuple(tensors[f"bias_{i}"].astype(float) for i in layers),
+        )
+
+
+def train_features(
+    X: Array,
+    task: NDArray[np.int64],
+    z: Array,
+    *,
+    options: FeatureOptions | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+) -> FeatureNet:
+    """Train a :class:`FeatureNet` on the trials of all tasks.
+
+    Parameters
+    ----------
+    X : ndarray of float, shape (n, d)
+        Encoded configurations.
+    task : ndarray of int, shape (n,)
+        The task of each trial, counted from 0.
+    z : ndarray of float, shape (n,)
+        Gaussian ranks of the scores.
+    options : FeatureOptions, optional
+    device : str, default="cpu"
+        Where torch trains.
+    seed : int, default=0
+    """
+    import torch
+
+    options = options or FeatureOptions()
+    generator = torch.Generator().manual_seed(seed)
+    n_tasks = int(task.max()) + 1
+    sizes = [X.shape[1], *[options.width] * options.depth, options.features]
+    shapes = [(options.members, a, b) for a, b in pairwise(sizes)]
+    weights = [torch.randn(s, generator=generator) / s[1] ** 0.5 for s in shapes]
+    biases = [torch.zeros(options.members, s[2]) for s in shapes]
+    heads = torch.randn(options.members, n_tasks, options.features, generator=generator)
+    parameters = [
+        p.to(device).requires_grad_() for p in [*weights, *biases, heads / options.features**0.5]
+    ]
+    layers = len(shapes)
+    data = torch.as_tensor(X, dtype=torch.float32, device=device)
+    target = torch.as_tensor(z, dtype=torch.float32, device=device)
+    owner = torch.as_tensor(task, device=device)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=options.learning_rate, weight_decay=options.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, options.learning_rate, total_steps=options.steps, pct_start=0.1
+    )
+    for _ in range(options.steps):
+        rows = torch.randint(len(X), (options.members, options.batch), generator=generator)
+        rows = rows.to(device)
+        hidden = data[rows]  # (E, batch, d)
+        for weight, bias in zip(parameters[:layers], parameters[layers:-1], strict=True):
+            hidden = torch.tanh(hidden @ weight + bias[:, None])
+        members = torch.arange(options.members, device=device)[:, None]
+        head = parameters[-1][members, owner[rows]]  # (E, batch, F)
+        loss = ((hidden * head).sum(-1) - target[rows]).square().mean(1).sum()
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        schedule.step()
+    trained = [p.detach().cpu().numpy().astype(float) for p in parameters[:-1]]
+    return FeatureNet(tuple(trained[:layers]), tuple(trained[layers:]))

@@ -1,0 +1,52 @@
+"""What is learned from a task's scores: their order, made Gaussian, and their scale."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+from scipy.stats import rankdata
+
+KNOTS = np.linspace(0.0, 1.0, 33)  # the quantiles at which a task's scores are remembered
+
+
+def gaussian_ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank one task's scores and map the ranks to normal quantiles (a Gaussian copula).
+
+    Parameters
+    ----------
+    scores : ndarray of float, shape (n,)
+        Higher is better. A failed trial (NaN) ranks with the worst.
+
+    Returns
+    -------
+    ndarray of float, shape (n,)
+        Ties share their average rank; the mean is zero.
+
+    References
+    ----------
+    Salinas, Shen and Perrone, "A quantile-based approach for hyperparameter transfer learning",
+    ICML 2020.
+    """
+    ranks = rankdata(np.where(np.isnan(scores), -np.inf, scores))
+    return ndtri((ranks - 0.5) / len(scores))
+
+
+def profile(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return one task's scores at the quantiles ``KNOTS``, scaled to 0 (worst) … 1 (best)."""
+    finite = scores[~np.isnan(scores)]
+    low, high = finite.min(), finite.max()
+    knots = np.quantile(finite, KNOTS)
+    return (knots - low) / (high - low) if high > low else np.ones_like(knots)
+
+
+def spread(scores: NDArray[np.float64]) -> float:
+    """Return one task's score per unit of Gaussian rank, from the better half of its trials.
+
+    The better half, because that is where a study spends its trials; failures and junk would
+    stretch the scale. In the scores' own unit; 0 where the better half is constant.
+    """
+    finite = np.sort(scores[~np.isnan(scores)])
+    upper = finite[len(finite) // 2 :]
+    z = gaussian_ranks(finite)[len(finite) // 2 :]
+    return float(np.polyfit(z, upper, 1)[0]) if np.ptp(z) > 0 else 0.0

@@ -1,0 +1,88 @@
+"""TaskPrior: every training task as a weight vector on the features, and what they share.
+
+A hierarchical linear model, z_i = phi w_i + noise with w_i ~ N(w, C), fitted by expectation
+maximisation (Gelman et al., Bayesian Data Analysis, ch. 15). Only each task's Gram matrix and
+moment are kept, so its number of trials does not matter once they are read.
+
+Notation
+--------
+====== =========== ==========================================================================
+name   shape       meaning
+====== =========== ==========================================================================
+T, F               training tasks, features
+gram   (T, F, F)   phi' phi of each task
+moment (T, F)      phi' z
+W      (T, F)      posterior mean of the tasks' weights
+C      (F, F)      covariance of the weights over tasks
+====== =========== ==========================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+_JITTER = 1e-6
+
+
+@dataclass(frozen=True)
+class TaskPrior:
+    """What the training tasks say about the weights of a new one."""
+
+    weights: Array
+    """(T, F): each training task's weights."""
+    covariance: Array
+    """(F, F): how a new task's weights vary around those of a task like it."""
+    noise: float
+    """Variance of z that the features do not explain."""
+
+    def particles(self, phi: Array) -> Array:
+        """Predict z at features `phi` for every training task: (n, F) to (n, T)."""
+        return phi @ self.weights.T
+
+
+def fit_task_prior(
+    tasks: Iterable[tuple[Array, Array]], *, iterations: int = 10, noise: float = 0.1
+) -> TaskPrior:
+    """Fit the hierarchical model.
+
+    Parameters
+    ----------
+    tasks : iterable of (phi, z)
+        Features, shape (n_i, F), and Gaussian ranks, shape (n_i,), of each task.
+    iterations : int, default=10
+        Rounds of expectation maximisation.
+    noise : float, default=0.1
+        The variance of the noise to begin with.
+    """
+    grams, moments, squares, counts = [], [], [], []
+    for phi, z in tasks:
+        grams.append(phi.T @ phi)
+        moments.append(phi.T @ z)
+        squares.append(float(z @ z))
+        counts.append(len(z))
+    gram, moment = np.stack(grams), np.stack(moments)
+    n_features = gram.shape[1]
+    mean, covariance = np.zeros(n_features), np.eye(n_features)
+    eye = np.eye(n_features)
+    weights = np.zeros_like(moment)
+    for _ in range(iterations):
+        precision = np.linalg.inv(covariance + _JITTER * eye)
+        posterior = np.linalg.inv(gram / noise + precision)  # (T, F, F)
+        weights = np.einsum("tij,tj->ti", posterior, moment / noise + precision @ mean)
+        mean = weights.mean(0)
+        centred = weights - mean
+        covariance = posterior.mean(0) + centred.T @ centred / len(weights)
+        residual = (
+            np.array(squares)
+            - 2 * np.einsum("ti,ti->t", weights, moment)
+            + np.einsum("ti,tij,tj->t", weights, gram, weights)
+            + np.einsum("tij,tij->t", gram, posterior)
+        )
+        noise = float(max(residual.sum() / np.sum(counts), 1e-3))
+    return TaskPrior(weights, covariance, noise)
