@@ -84,7 +84,7 @@ def _bin_target(values: FloatArray) -> Codes:
 
 def _entropy(frequencies: FloatArray) -> float:
     present = frequencies[frequencies > 0]
-    return float(-(present * np.log2(present)).sum() + 0.0)
+    return max(0.0, float(-(present * np.log2(present)).sum()))  # rounding may say -3e-16
 
 
 def _attribute(codes: Codes, classes: Codes) -> tuple[float, float, float]:
