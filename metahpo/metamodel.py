@@ -377,7 +377,8 @@ def _held_out(md: MetaDataset, *, device: str, seed: int) -> dict[str, Any] | No
         utility = np.nan_to_num((score - low) / (high - low))
         meta_features = None
         if md.tasks is not None:
-            meta_features = {str(name): md.tasks.at[task_id, name] for name in md.tasks}
+            values = md.tasks.loc[task_id].to_numpy(dtype=float)
+            meta_features = dict(zip(map(str, md.tasks), values, strict=True))
         weights = np.exp(model.relevance.log_weights(meta_features))
         predicted = model.utilities(model.encode(part.trials))
         picks = greedy_portfolio(predicted, weights, max(_SHOWN))
