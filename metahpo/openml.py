@@ -160,6 +160,11 @@ def _ask(question: Callable[[], Answer], what: str, timeout: float) -> Answer:
         raise OpenMLError(
             f"cannot reach {server} for {what}; is the server up, and openml.config.server right?"
         ) from error
+    if isinstance(error, OSError) and error.errno is not None:
+        cache = openml.config.get_cache_directory()
+        raise OpenMLError(
+            f"cannot keep {what} in the client's cache {cache}: {error.strerror}"
+        ) from error
     if isinstance(error, openml.exceptions.OpenMLServerException):
         raise OpenMLError(f"{server} refused {what}: {_one_line(error.message)}") from error
     raise OpenMLError(
