@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -16,6 +17,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import OpenMLServer, free_port
+from rich.console import Console
+from rich.text import Text
 from sklearn.datasets import make_classification, make_regression
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from troublesome import TROUBLESOME
@@ -30,6 +33,7 @@ from metahpo.collect import (
     load_collection_file,
 )
 from metahpo.collect.folder import CollectionFolder
+from metahpo.collect.progress import Meter
 from metahpo.collect.shards import read_shards
 from metahpo.collect.tables import cap, prepare, read_table
 from metahpo.fingerprint import Fingerprint, fingerprint
@@ -295,6 +299,15 @@ def test_other_settings_need_another_folder(
         go_on(small, settings=replace(CLASSIFY, **change))
 
 
+def test_tables_may_be_deleted(small: Path) -> None:
+    shutil.rmtree(small / "tables")
+    with pytest.raises(ValueError, match="the table of task a is not in"):
+        go_on(small, tasks={"b": lambda: blobs(seed=1)}, n_configs=1)
+    md = go_on(small)
+    assert (small / "tables" / "a.parquet").exists()
+    assert md.task_ids == ("a", "b")
+
+
 def test_another_space_needs_another_folder(small: Path) -> None:
     other = replace(TREE, space=learners["k_neighbors"].space)
     with pytest.raises(ValueError, match="another space of the learner 'decision_tree'"):
@@ -453,6 +466,20 @@ def test_a_place_that_is_no_folder_is_one_line(
     assert (code, out) == (2, "")
     assert str(command.out) in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_progress_says_how_many_how_fast_and_how_long(terminal: bool) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=terminal, width=100)
+    with Meter(200, 40, console=console) as meter:
+        for _ in range(50):
+            meter.advance()
+    said = Text.from_ansi(screen.getvalue()).plain
+    assert "40 evaluations were done before and are kept" in said
+    assert "50/200" in said
+    assert "/s" in said
+    assert "left" in said
 
 
 # ---------------------------------------------------------------------- the declaration

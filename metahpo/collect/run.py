@@ -17,7 +17,7 @@ from metahpo.collect.folder import CollectionFolder
 from metahpo.collect.plan import Settings, configurations
 from metahpo.collect.progress import Meter
 from metahpo.collect.shards import write_shard
-from metahpo.collect.tables import Loader
+from metahpo.collect.tables import Loader, Table
 from metahpo.collect.worker import Outcome, Unit
 from metahpo.metadataset import MetaDataset
 from metahpo.space import Config
@@ -84,6 +84,8 @@ def collect(
     ValueError
         If the folder holds a collection with other settings (named), is in use by another
         process, or if a learner does not fit the settings.
+    OSError
+        If something cannot be written; the message names the file.
     KeyboardInterrupt
         On Ctrl-C, when all that was finished is on disk.
     """
@@ -95,10 +97,7 @@ def collect(
             for learner in learners
         }
         done = folder.finished(configs)
-        jobs = [
-            Job(task_id, Unit(tables[task_id].path, learner, todo, settings), list_)
-            for task_id, learner, todo, list_ in _work(list(tables), learners, configs, done)
-        ]
+        jobs = list(_jobs(tables, learners, configs, done, settings))
         total = sum(len(job.unit.configs) for job in jobs)
         with Meter(total, len(done), quiet=not progress) as meter:
             _run(jobs, folder, n_jobs, meter)
@@ -122,16 +121,17 @@ def _check(
             )
 
 
-def _work(
-    task_ids: Sequence[str],
+def _jobs(
+    tables: Mapping[str, Table],
     learners: Sequence[Learner],
     configs: Mapping[str, Sequence[Config]],
     done: set[tuple[str, str, int]],
-) -> Iterator[tuple[str, Learner, tuple[tuple[int, Config], ...], Sequence[Config]]]:
+    settings: Settings,
+) -> Iterator[Job]:
     """List what is left, block by block, and within a block task by task."""
     longest = max(map(len, configs.values()))
     for start in range(0, longest, BLOCK):
-        for task_id in task_ids:
+        for task_id, table in tables.items():
             for learner in learners:
                 mine = configs[learner.name]
                 todo = tuple(
@@ -140,7 +140,7 @@ def _work(
                     if (task_id, learner.name, index) not in done
                 )
                 if todo:
-                    yield task_id, learner, todo, mine
+                    yield Job(task_id, Unit(table.path, learner, todo, settings), mine)
 
 
 def _run(jobs: Sequence[Job], folder: CollectionFolder, n_jobs: int, meter: Meter) -> None:

@@ -80,11 +80,17 @@ class Table:
 
         Raises
         ------
-        FileNotFoundError
-            If it was not prepared.
+        ValueError
+            If it is not there.
         """
         path = folder / f"{quote(task_id, safe='')}.parquet"
-        return cls(path, json.loads(path.with_suffix(".json").read_text()))
+        try:
+            return cls(path, json.loads(path.with_suffix(".json").read_text()))
+        except FileNotFoundError:
+            raise ValueError(
+                f"the table of task {task_id} is not in {folder}; collect on that task again, "
+                "which makes it without repeating an evaluation"
+            ) from None
 
 
 def prepare(folder: Path, task_id: str, load: Loader, settings: Settings) -> Table:
