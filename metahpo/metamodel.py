@@ -36,6 +36,7 @@ _FORMAT = ArtifactFormat(
 _POOL = 1000  # configurations that zero-shot suggestions are chosen from
 _SHOWN = (1, 2, 5, 10)  # numbers of suggestions for which the card says what they reach
 _LEAST_SPREAD = 1e-6  # a score's smallest unit that is taken seriously
+_VAGUE_SCALE = (np.log(0.05), 2.0)  # of log b where no task has shown how far scores spread
 _HELD_OUT = 0.2  # share of the tasks on which the card's scores are measured
 
 
@@ -99,6 +100,27 @@ class MetaModel:
         model = _train(varied, device=where, seed=seed)
         return replace(model, card={**_card(varied, md), "held_out": held_out, "seed": seed})
 
+    @classmethod
+    def blank(cls, direction: Direction = "maximize", metric: str = "score") -> MetaModel:
+        """Return the model that knows no task and no parameter.
+
+        A study that starts from it begins at its space's default, and learns from its own trials
+        alone.
+        """
+        return cls(
+            space=Space({}),
+            direction=direction,
+            metric=metric,
+            task_ids=(),
+            pool=[],
+            features=FeatureNet((np.zeros((1, 0, 0)),), (np.zeros((1, 0)),)),
+            prior=TaskPrior(np.zeros((0, 1)), np.zeros((1, 1)), noise=0.1),
+            scale=ScalePrior(*_VAGUE_SCALE),
+            relevance=Relevance(np.empty((0, 0)), (), np.empty(0)),
+            profiles=np.empty((0, len(KNOTS))),
+            card={},
+        )
+
     # ------------------------------------------------------------------ asking
 
     def encode(self, configs: Sequence[Config] | pd.DataFrame) -> Array:
@@ -114,7 +136,7 @@ class MetaModel:
         columns = [
             np.interp(q, KNOTS, knots) for q, knots in zip(quantiles.T, self.profiles, strict=True)
         ]
-        return np.stack(columns, axis=1)
+        return np.stack(columns, axis=1) if columns else quantiles
 
     def suggest(
         self, meta_features: Mapping[str, float] | None = None, n: int = 5

@@ -128,7 +128,7 @@ class Transfer:
                 parent, values = self.model.conditions[name]
                 column = column.where(columns[parent].isin(values), None)
             columns[name] = column
-        return pd.DataFrame(columns)
+        return pd.DataFrame(columns, index=frame.index)
 
     def to_user(self, configs: Sequence[Mapping[str, Any]]) -> list[Config]:
         """Turn configurations the model knows into the nearest ones of the user's space.

@@ -83,6 +83,11 @@ class Learner:
         """The estimator's class, imported when first asked for."""
         return _load(self.estimator)
 
+    @cached_property
+    def base_class(self) -> Any:
+        """The class of a meta-estimator's ``estimator``; None for any other learner."""
+        return None if self.base is None else _load(self.base)
+
     def params_of(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Turn a configuration into parameters of the estimator's class."""
         params = dict(config)
@@ -150,8 +155,8 @@ class Learner:
 
     def _bare(self, random_state: int | None, n_jobs: int | None) -> Any:
         estimator = self.estimator_class(**self.fixed)
-        if self.base is not None:
-            estimator.set_params(estimator=_load(self.base)())
+        if self.base_class is not None:
+            estimator.set_params(estimator=self.base_class())
         if self.parallel:
             estimator.set_params(n_jobs=n_jobs)
         if "random_state" in estimator.get_params():

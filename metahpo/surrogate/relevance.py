@@ -50,7 +50,7 @@ class Relevance:
             ordinary. None gives equal weights.
         """
         n_tasks = len(self.reference)
-        equal = np.full(n_tasks, -np.log(n_tasks))
+        equal = np.full(n_tasks, -np.log(max(n_tasks, 1)))
         if meta_features is None or not self.scale.any():
             return equal
         near = log_softmax(-(self.distances(meta_features) ** 2))
