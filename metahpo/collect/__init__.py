@@ -1,6 +1,6 @@
 """Collect past evaluations: learners on tasks, cross-validated, resumable, into a MetaDataset."""
 
-from metahpo.collect.plan import CollectionPlan, Settings, load_collection_file
+from metahpo.collect.plan import CollectionPlan, Settings, declared_plan, load_collection_file
 from metahpo.collect.run import collect
 from metahpo.collect.sources import collect_plan, openml_tasks
 from metahpo.collect.tables import Task, UnusableTaskError
@@ -12,6 +12,7 @@ __all__ = [
     "UnusableTaskError",
     "collect",
     "collect_plan",
+    "declared_plan",
     "load_collection_file",
     "openml_tasks",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -102,12 +103,19 @@ def load_collection_file(path: str | Path) -> CollectionPlan:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from error
     try:
-        return _plan(declared)
+        return declared_plan(declared)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _plan(declared: dict[str, Any]) -> CollectionPlan:
+def declared_plan(declared: Mapping[str, Any]) -> CollectionPlan:
+    """Check a collection declared by keys and values, as :func:`load_collection_file` reads them.
+
+    Raises
+    ------
+    ValueError
+        Naming the key that is missing, unknown or of the wrong type.
+    """
     for name in declared:
         if name not in _TYPES:
             raise ValueError(f"unknown key {name!r}; known are {', '.join(sorted(_TYPES))}")

@@ -12,19 +12,18 @@ import os
 import pickle
 import socket
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import joblib
 import numpy as np
-from numpy.typing import NDArray
 
 from metahpo.collect.plan import Settings
 from metahpo.collect.tables import read_table
+from metahpo.evaluation import Fold, Status, evaluate, one_line, preprocessed_folds
 from metahpo.space import Config
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 READY = "ready"
 TIMED_OUT = 1  # the exit status of faulthandler's watchdog
 BROKEN = 70  # any other end of the process that Python sees (EX_SOFTWARE)
-
-Status = Literal["ok", "failed", "timeout"]
 
 
 @dataclass(frozen=True)
@@ -84,15 +81,6 @@ class Outcome:
     error: str | None = None
 
 
-class Fold(NamedTuple):
-    """One split, preprocessed."""
-
-    X_train: Any
-    y_train: NDArray[Any]
-    X_test: Any
-    y_test: NDArray[Any]
-
-
 def evaluate_unit(unit: Unit) -> Iterator[Outcome]:
     """Evaluate the unit's configurations in order.
 
@@ -112,44 +100,12 @@ def evaluate_unit(unit: Unit) -> Iterator[Outcome]:
                 faulthandler.dump_traceback_later(
                     unit.settings.time_limit, exit=True, file=nowhere
                 )
-                outcome = evaluate(index, pipeline[-1], folds, scorer)
+                outcome = Outcome(index, *evaluate(pipeline[-1], folds, scorer))
             except Exception as error:
-                outcome = Outcome(index, np.nan, 0.0, "failed", _one_line(error))
+                outcome = Outcome(index, np.nan, 0.0, "failed", one_line(error))
             finally:
                 faulthandler.cancel_dump_traceback_later()
             yield outcome
-
-
-def evaluate(
-    index: int,
-    estimator: Any,
-    folds: list[Fold],
-    scorer: Callable[..., float],
-) -> Outcome:
-    """Cross-validate an estimator on preprocessed folds; a failure is an outcome too."""
-    from sklearn.base import clone
-
-    scores: list[float] = []
-    fit_seconds = 0.0
-    for fold in folds:
-        fitted = clone(estimator)
-        started = time.perf_counter()
-        try:
-            fitted.fit(fold.X_train, fold.y_train)
-        except Exception as error:
-            fit_seconds += time.perf_counter() - started
-            return Outcome(index, np.nan, fit_seconds, "failed", _one_line(error))
-        fit_seconds += time.perf_counter() - started
-        try:
-            scores.append(float(scorer(fitted, fold.X_test, fold.y_test)))
-        except Exception as error:
-            return Outcome(
-                index, np.nan, fit_seconds, "failed", f"the scorer failed: {_one_line(error)}"
-            )
-    score = float(np.mean(scores))
-    if not np.isfinite(score):
-        return Outcome(index, np.nan, fit_seconds, "failed", f"the score is {score}")
-    return Outcome(index, score, fit_seconds, "ok")
 
 
 class _Preprocess:
@@ -169,24 +125,10 @@ class _Preprocess:
 @lru_cache(maxsize=4)
 def _folds(table: Path, settings: Settings, preprocess: _Preprocess) -> list[Fold]:
     """Split a table and preprocess its folds, once for all configurations that share them."""
-    from sklearn.base import clone
-    from sklearn.model_selection import KFold, StratifiedKFold
-
     X, y = read_table(table)
-    kind = StratifiedKFold if settings.task == "classification" else KFold
-    splitter = kind(settings.n_folds, shuffle=True, random_state=settings.seed)
-    target = y.to_numpy()
-    folds = []
-    for train, test in splitter.split(X, target):
-        fitted = clone(preprocess.pipeline)
-        X_train = fitted.fit_transform(X.iloc[train], target[train])
-        folds.append(Fold(X_train, target[train], fitted.transform(X.iloc[test]), target[test]))
-    return folds
-
-
-def _one_line(error: BaseException, limit: int = 200) -> str:
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return preprocessed_folds(
+        X, y, settings.task, preprocess.pipeline, settings.n_folds, settings.seed
+    )
 
 
 def serve(file_descriptor: int) -> None:
@@ -195,7 +137,7 @@ def serve(file_descriptor: int) -> None:
         with socket.socket(fileno=file_descriptor) as channel, channel.makefile("rwb") as stream:
             _serve(cast(IO[bytes], stream))
     except Exception as error:
-        print(_one_line(error, limit=1000), file=sys.stderr)
+        print(one_line(error, limit=1000), file=sys.stderr)
         os._exit(BROKEN)
 
 

@@ -32,12 +32,12 @@ class FeatureOptions:
     """How the network is built and trained."""
 
     members: int = 3
-    width: int = 128
+    width: int = 64
     depth: int = 2
     features: int = 32
     steps: int = 2000
-    batch: int = 1024
-    learning_rate: float = 3e-3
+    batch: int = 512
+    learning_rate: float = 6e-3
     weight_decay: float = 1e-4
 
 

@@ -1,0 +1,105 @@
+"""Cross-validation of many configurations on the same folds, preprocessed once.
+
+The preprocessing of the catalogue's learners has no hyperparameter that is searched, so fitting it
+once a fold gives the scores that fitting whole pipelines would.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Status = Literal["ok", "failed", "timeout"]
+
+
+class Fold(NamedTuple):
+    """One split, preprocessed."""
+
+    X_train: Any
+    y_train: NDArray[Any]
+    X_test: Any
+    y_test: NDArray[Any]
+
+
+class Evaluation(NamedTuple):
+    """What came of one configuration."""
+
+    score: float
+    """Mean of the metric over the folds; NaN unless `status` is "ok"."""
+    fit_seconds: float
+    """Time spent fitting, summed over the folds."""
+    status: Status
+    error: str | None = None
+    """One line on what went wrong."""
+
+
+def preprocessed_folds(
+    X: pd.DataFrame,
+    y: pd.Series[Any],
+    task: Literal["classification", "regression"],
+    preprocess: Any,
+    n_folds: int,
+    seed: int,
+) -> list[Fold]:
+    """Split a table, shuffled and for classification stratified, and preprocess every fold.
+
+    Parameters
+    ----------
+    X : DataFrame
+    y : Series
+    task : {"classification", "regression"}
+    preprocess : transformer
+        Cloned and fitted on each fold's training part.
+    n_folds : int
+    seed : int
+        Of the shuffle.
+    """
+    from sklearn.base import clone
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    kind = StratifiedKFold if task == "classification" else KFold
+    splitter = kind(n_folds, shuffle=True, random_state=seed)
+    target = y.to_numpy()
+    folds = []
+    for train, test in splitter.split(X, target):
+        fitted = clone(preprocess)
+        X_train = fitted.fit_transform(X.iloc[train], target[train])
+        folds.append(Fold(X_train, target[train], fitted.transform(X.iloc[test]), target[test]))
+    return folds
+
+
+def evaluate(estimator: Any, folds: list[Fold], scorer: Callable[..., float]) -> Evaluation:
+    """Cross-validate an estimator on preprocessed folds; a failure is an outcome too."""
+    from sklearn.base import clone
+
+    scores: list[float] = []
+    fit_seconds = 0.0
+    for fold in folds:
+        fitted = clone(estimator)
+        started = time.perf_counter()
+        try:
+            fitted.fit(fold.X_train, fold.y_train)
+        except Exception as error:
+            fit_seconds += time.perf_counter() - started
+            return Evaluation(np.nan, fit_seconds, "failed", one_line(error))
+        fit_seconds += time.perf_counter() - started
+        try:
+            scores.append(float(scorer(fitted, fold.X_test, fold.y_test)))
+        except Exception as error:
+            reason = f"the scorer failed: {one_line(error)}"
+            return Evaluation(np.nan, fit_seconds, "failed", reason)
+    score = float(np.mean(scores))
+    if not np.isfinite(score):
+        return Evaluation(np.nan, fit_seconds, "failed", f"the score is {score}")
+    return Evaluation(score, fit_seconds, "ok")
+
+
+def one_line(error: BaseException, limit: int = 200) -> str:
+    """Put an error's type and message on one line of at most `limit` characters."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
