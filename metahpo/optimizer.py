@@ -148,24 +148,46 @@ class MetaOptimizer:
     # ------------------------------------------------------------------ ask and tell
 
     @overload
-    def ask(self) -> Config: ...
+    def ask(self, *, within: Space | None = None) -> Config: ...
 
     @overload
-    def ask(self, n: int) -> list[Config]: ...
+    def ask(self, n: int, *, within: Space | None = None) -> list[Config]: ...
 
-    def ask(self, n: int | None = None) -> Config | list[Config]:
+    def ask(self, n: int | None = None, *, within: Space | None = None) -> Config | list[Config]:
         """Return the configuration to try next, or a list of `n` to try side by side.
+
+        Parameters
+        ----------
+        n : int, optional
+        within : Space, optional
+            A part of the space to choose from: narrower or single-valued distributions of the
+            same parameters. The belief stays that of the whole space.
 
         Raises
         ------
         ValueError
-            If `candidates` was given and every row has been tried.
+            If `candidates` was given and every row has been tried, or if it was given together
+            with `within`.
         """
+        if within is not None and self._pool is not None:
+            raise ValueError("ask(within=...) and candidates exclude each other")
         if n is None:
-            config = self._next()
+            config = self._next(self.space if within is None else within)
             self._pending.append(config)
             return dict(config)
-        return [self.ask() for _ in range(n)]
+        return [self.ask(within=within) for _ in range(n)]
+
+    def begin(self, config: Mapping[str, Any]) -> None:
+        """Report a configuration whose evaluation has begun without being asked for here.
+
+        Until its score is told, :meth:`ask` keeps clear of it.
+
+        Raises
+        ------
+        ValueError
+            If the space cannot hold the configuration.
+        """
+        self._pending.append(self.space.validate(config, partial=True))
 
     def tell(self, config: Mapping[str, Any], score: float) -> None:
         """Report the score of a configuration, asked for or not.
@@ -186,16 +208,18 @@ class MetaOptimizer:
         self._pending = [pending for pending in self._pending if _key(pending) != key]
         self.trials.append((valid, float(score)))
 
-    def _next(self) -> Config:
-        configs = self._candidates()
+    def _next(self, within: Space) -> Config:
+        posterior = self._posterior(fantasies=True)
+        configs = self._remembered(within)
+        if posterior is not None and self._pool is None:
+            configs = configs + self._drawn(within)
         tried = {_key(config) for config, _ in self.trials} | set(map(_key, self._pending))
         free = np.array([_key(config) not in tried for config in configs])
         if not free.any():
             if self._pool is not None:
                 raise ValueError(f"all {len(configs)} candidates have been tried")
-            return self.space.sample(1, seed=int(self._rng.integers(2**31)), method="random")[0]
+            return within.sample(1, seed=int(self._rng.integers(2**31)), method="random")[0]
         phi, X = self._views(configs) if self._fixed_views is None else self._fixed_views
-        posterior = self._posterior(fantasies=True)
         if posterior is None:
             # no score to improve on yet: the portfolio, given what has failed or is running
             gone = self._views([c for c, _ in self.trials] + self._pending)[0]
@@ -206,23 +230,23 @@ class MetaOptimizer:
         gain = posterior.expected_improvement(phi, X)
         return configs[int(np.where(free, gain, -np.inf).argmax())]
 
-    def _candidates(self) -> list[Config]:
+    def _remembered(self, within: Space) -> list[Config]:
+        """Return the configurations that are known to be good somewhere, and the default."""
         if self._pool is not None:
             return self._pool
         known = [self.space.default, *self._transfer.to_user(self.model.pool)]
-        seed = int(self._rng.integers(2**31))
-        drawn = self.space.sample(_SOBOL, seed=seed)
+        return known if within is self.space else within.nearest(self.space.to_frame(known))
+
+    def _drawn(self, within: Space) -> list[Config]:
+        """Draw configurations over the whole space, and around this study's best."""
+        drawn = within.sample(_SOBOL, seed=int(self._rng.integers(2**31)))
         sign = 1.0 if self.direction == "maximize" else -1.0
         ranked = sorted(
             (trial for trial in self.trials if not math.isnan(trial[1])),
             key=lambda trial: -sign * trial[1],
         )
-        near = (
-            around(self.space, [c for c, _ in ranked[:_INCUMBENTS]], _LOCAL, self._rng)
-            if ranked
-            else []
-        )
-        return [*known, *drawn, *near]
+        best = within.nearest(self.space.to_frame([c for c, _ in ranked[:_INCUMBENTS]]))
+        return [*drawn, *around(within, best, _LOCAL, self._rng)]
 
     # ------------------------------------------------------------------ belief
 
