@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -266,7 +266,11 @@ class MetaModel:
 
 
 def greedy_portfolio(
-    utilities: Array, weights: Array, n: int, chosen: list[int] | None = None
+    utilities: Array,
+    weights: Array,
+    n: int,
+    chosen: Iterable[int] = (),
+    banned: Iterable[int] = (),
 ) -> list[int]:
     """Pick rows greedily so that the weighted mean of every task's best pick grows most.
 
@@ -277,22 +281,25 @@ def greedy_portfolio(
     weights : ndarray, shape (T,)
     n : int
         How many rows.
-    chosen : list of int, optional
+    chosen : iterable of int, optional
         Rows that are taken already.
+    banned : iterable of int, optional
+        Rows that may not be picked, and that count for nothing.
 
     Returns
     -------
     list of int
         The new rows, in order.
     """
-    taken = list(chosen or [])
+    taken = list(chosen)
     best = utilities[taken].max(0) if taken else np.full(utilities.shape[1], -np.inf)
+    allowed = np.ones(len(utilities), dtype=bool)
+    allowed[[*taken, *banned]] = False
     picks = []
     for _ in range(n):
         gain = np.maximum(utilities, best) @ weights
-        gain[taken] = -np.inf
-        picks.append(int(gain.argmax()))
-        taken.append(picks[-1])
+        picks.append(int(np.where(allowed, gain, -np.inf).argmax()))
+        allowed[picks[-1]] = False
         best = np.maximum(best, utilities[picks[-1]])
     return picks
 

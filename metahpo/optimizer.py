@@ -24,7 +24,8 @@ Array = NDArray[np.float64]
 _SOBOL = 2000  # candidates drawn over the whole space
 _LOCAL = 1000  # candidates drawn around the best trials
 _INCUMBENTS = 5  # the best trials that candidates are drawn around
-_WINSOR = 2.0  # scores this many (best - median) below the median are cut there
+_PORTFOLIO = 3  # scored trials up to which the picks come from the portfolio
+_WINSOR = 4.0  # scores this many (best - median) below the median are cut there
 _NEIGHBOURS = 5  # tasks that an explanation names
 
 
@@ -211,7 +212,8 @@ class MetaOptimizer:
     def _next(self, within: Space) -> Config:
         posterior = self._posterior(fantasies=True)
         configs = self._remembered(within)
-        if posterior is not None and self._pool is None:
+        from_portfolio = posterior is None or self._n_scored < _PORTFOLIO
+        if self._pool is None and not from_portfolio:
             configs = configs + self._drawn(within)
         tried = {_key(config) for config, _ in self.trials} | set(map(_key, self._pending))
         free = np.array([_key(config) not in tried for config in configs])
@@ -220,15 +222,23 @@ class MetaOptimizer:
                 raise ValueError(f"all {len(configs)} candidates have been tried")
             return within.sample(1, seed=int(self._rng.integers(2**31)), method="random")[0]
         phi, X = self._views(configs) if self._fixed_views is None else self._fixed_views
-        if posterior is None:
-            # no score to improve on yet: the portfolio, given what has failed or is running
-            gone = self._views([c for c, _ in self.trials] + self._pending)[0]
-            utilities = self.model.utilities(np.concatenate([phi, gone]))
-            blocked = [*np.flatnonzero(~free), *range(len(phi), len(utilities))]
-            weights = np.exp(self._log_relevance)
-            return configs[greedy_portfolio(utilities, weights, 1, blocked)[0]]
+        if posterior is None or from_portfolio:
+            return configs[self._portfolio_pick(phi, free)]
         gain = posterior.expected_improvement(phi, X)
         return configs[int(np.where(free, gain, -np.inf).argmax())]
+
+    @property
+    def _n_scored(self) -> int:
+        return sum(not math.isnan(score) for _, score in self.trials)
+
+    def _portfolio_pick(self, phi: Array, free: NDArray[np.bool_]) -> int:
+        """Pick what adds most to what was tried or is running; failed trials cover nothing."""
+        covering = [config for config, score in self.trials if not math.isnan(score)]
+        covered = self._views(covering + self._pending)[0]
+        utilities = self.model.utilities(np.concatenate([phi, covered]))
+        chosen = range(len(phi), len(utilities))
+        weights = np.exp(self._log_relevance)
+        return greedy_portfolio(utilities, weights, 1, chosen, np.flatnonzero(~free))[0]
 
     def _remembered(self, within: Space) -> list[Config]:
         """Return the configurations that are known to be good somewhere, and the default."""
@@ -261,7 +271,7 @@ class MetaOptimizer:
 
         With `fantasies`, running trials count as if they had come out as predicted.
         """
-        if not any(not math.isnan(score) for _, score in self.trials):
+        if self._n_scored == 0:
             return None
         phi, X = self._views([config for config, _ in self.trials])
         y = self._oriented_scores()

@@ -59,7 +59,9 @@ class Setting:
 SETTINGS: tuple[Setting, ...] = (
     *(
         Setting(deep, local, length, noise)
-        for deep, local, length, noise in product((0.1, 0.5), (0.05, 0.3), (0.2, 0.6), (0.01, 0.1))
+        for deep, local, length, noise in product(
+            (0.1, 0.5, 1.5), (0.05, 0.3, 1.0), (0.2, 0.6), (0.01, 0.1)
+        )
     ),
     *(
         Setting(0.0, 1.0, length, noise, null=True)
