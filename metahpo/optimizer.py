@@ -211,11 +211,11 @@ class MetaOptimizer:
 
     def _next(self, within: Space) -> Config:
         posterior = self._posterior(fantasies=True)
-        configs = self._remembered(within)
+        tried = {_key(config) for config, _ in self.trials} | set(map(_key, self._pending))
+        configs = self._remembered(within, tried)
         from_portfolio = posterior is None or self._n_scored < _PORTFOLIO
         if self._pool is None and not from_portfolio:
             configs = configs + self._drawn(within)
-        tried = {_key(config) for config, _ in self.trials} | set(map(_key, self._pending))
         free = np.array([_key(config) not in tried for config in configs])
         if not free.any():
             if self._pool is not None:
@@ -240,12 +240,22 @@ class MetaOptimizer:
         weights = np.exp(self._log_relevance)
         return greedy_portfolio(utilities, weights, 1, chosen, np.flatnonzero(~free))[0]
 
-    def _remembered(self, within: Space) -> list[Config]:
+    def _remembered(self, within: Space, tried: set[str]) -> list[Config]:
         """Return the configurations that are known to be good somewhere, and the default."""
         if self._pool is not None:
             return self._pool
         known = [self.space.default, *self._transfer.to_user(self.model.pool)]
-        return known if within is self.space else within.nearest(self.space.to_frame(known))
+        if within is self.space:
+            return known
+        inside = within.nearest(self.space.to_frame(known))
+        # what is decided may be a part of something remembered: then the rest belongs to it
+        decided = [name for name, d in within.distributions.items() if d.single()]
+        whole = [
+            config
+            for config, original in zip(inside, known, strict=True)
+            if all(config.get(name) == original.get(name) for name in decided)
+        ]
+        return [config for config in whole if _key(config) not in tried] or inside
 
     def _drawn(self, within: Space) -> list[Config]:
         """Draw configurations over the whole space, and around this study's best."""
