@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-import math
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
+import made_up
 import pytest
 
 if TYPE_CHECKING:
@@ -87,35 +85,7 @@ def openml_server(
 
 @pytest.fixture(scope="session")
 def tiny_model() -> MetaModel:
-    """A MetaModel of the catalogue's "svc", trained in seconds on made-up tasks.
+    """A MetaModel of the catalogue's "svc", trained in seconds on the tasks of made_up.py."""
+    from metahpo import MetaModel
 
-    On task ``t`` in [-1, 1] the best C is 10 ** (1 + t / 2), gamma 10 ** (t / 3 - 2), and rbf
-    the best kernel; the meta-features "nr_attr" and "nr_class" say which ``t`` it is.
-    """
-    from metahpo import MetaDataset, MetaModel, learners
-
-    space = learners["svc"].space
-    where = {f"made-up {i}": t for i, t in enumerate(np.linspace(-1, 1, 8))}
-    trials = []
-    for seed, (task_id, t) in enumerate(where.items()):
-        configs = [space.default, *space.sample(31, seed=seed)]
-        scores = [made_up_accuracy(config, t) for config in configs]
-        trials.append(space.to_frame(configs).assign(task_id=task_id, score=scores))
-    tasks = pd.DataFrame([made_up_meta_features(t) for t in where.values()], index=list(where))
-    # one family, so that none is held out and the model is trained once instead of twice
-    info = pd.DataFrame({"family": "made-up"}, index=list(where))
-    md = MetaDataset.from_frames(pd.concat(trials), tasks, space=space, info=info)
-    return MetaModel.fit(md, device="cpu")
-
-
-def made_up_accuracy(config: Mapping[str, Any], t: float) -> float:
-    """What an SVC scores on the made-up task ``t``: 0.9 at best."""
-    gamma = config.get("gamma", 0.1)
-    kernel = {"rbf": 0.0, "poly": 0.05, "sigmoid": 0.15, "linear": 0.1}[config["kernel"]]
-    misses = [math.log10(config["C"]) - 1 - t / 2, math.log10(gamma) + 2 - t / 3]
-    return 0.9 - kernel - sum(0.02 * miss**2 for miss in misses)
-
-
-def made_up_meta_features(t: float) -> dict[str, float]:
-    """What is known of the made-up task ``t`` before any trial."""
-    return {"nr_attr": 10.0 * (2 + t), "nr_class": 3.0 - t}
+    return MetaModel.fit(made_up.meta_dataset(), device="cpu")
