@@ -8,6 +8,8 @@ name    shape              meaning
 U       (n, n_columns)     encoded configurations in [0, 1]: one column a number (log scale where
                            the distribution has one), one column a choice of a categorical
 active  (n, n_columns)     True where the parameter behind the column is active in that row
+levels  {name: (n,)}       configurations as columns of floats, see :mod:`metahpo.parameter`; NaN
+                           where a parameter is inactive
 ======= ================== ====================================================================
 """
 
@@ -26,22 +28,17 @@ from numpy.typing import NDArray
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
     distribution_to_json,
     json_to_distribution,
 )
 from scipy.stats import qmc
 
-Numeric = FloatDistribution | IntDistribution
-Distribution = FloatDistribution | IntDistribution | CategoricalDistribution
+from metahpo.parameter import Choice, Distribution, identity, parameter
 
 Config = dict[str, Any]
 """A configuration: the active parameters and their values, nothing else."""
 
-NEUTRAL = 0.5  # what an inactive number encodes to: equally far from both ends of its range
-_DIGITS = 10  # significant digits of a decoded float: what exp(log(x)) keeps exactly
-_SLACK = 1e-9  # values this far outside [0, 1] after encoding are rounding, not errors
+Levels = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -68,6 +65,12 @@ class Space:
 
     Attributes
     ----------
+    distributions : dict
+        As given.
+    conditions : dict
+        As given.
+    default : dict
+        The default configuration.
     names : tuple of str
         The parameters, every parent before its children.
     columns : tuple of Column
@@ -76,8 +79,8 @@ class Space:
     Raises
     ------
     ValueError
-        For an unknown or circular parent, a parent's value it cannot take, or an invalid
-        default; the message names the parameter.
+        For an unknown or circular parent, a parent's value it cannot take, choices that are
+        equal, or an invalid default; the message names the parameter.
     TypeError
         For a distribution that is not one of Optuna's.
 
@@ -97,82 +100,70 @@ class Space:
         conditions: Mapping[str, tuple[str, Sequence[Any]]] | None = None,
         default: Config | None = None,
     ) -> None:
-        self.distributions = {n: _checked(n, d) for n, d in distributions.items()}
-        self.conditions = {
-            child: (parent, tuple(values))
-            for child, (parent, values) in (conditions or {}).items()
-        }
-        self._choices = {
-            name: {_choice_key(choice): i for i, choice in enumerate(distribution.choices)}
-            for name, distribution in self.distributions.items()
-            if isinstance(distribution, CategoricalDistribution)
-        }
-        self._check_conditions()
-        self.names = self._parents_first()
-        self.columns = tuple(self._columns())
-        self.default = (
-            self._middle() if default is None else self.validate(default, what="default")
-        )
-
-    # ------------------------------------------------------------------ what a space is made of
-
-    def _check_conditions(self) -> None:
-        for child, (parent, values) in self.conditions.items():
+        known = {name: parameter(name, d) for name, d in distributions.items()}
+        self.distributions: dict[str, Distribution] = {n: p.distribution for n, p in known.items()}
+        self.conditions: dict[str, tuple[str, tuple[Any, ...]]] = {}
+        for child, (parent, values) in (conditions or {}).items():
+            what = f"the condition on {child!r}"
             for name in (child, parent):
-                if name not in self.distributions:
+                if name not in known:
                     raise ValueError(
-                        f"the condition on {child!r} names {name!r}, which is not in the space"
-                        + _nearest(name, self.distributions)
+                        f"{what} names {name!r}, which is not in the space{_hint(name, known)}"
                     )
-            for value in values:
-                self._valid_value(parent, value, f"the condition on {child!r}")
-
-    def _parents_first(self) -> tuple[str, ...]:
-        ordered: list[str] = []
-        waiting = list(self.distributions)
-        while waiting:
-            ready = [
-                name
-                for name in waiting
-                if name not in self.conditions or self.conditions[name][0] in ordered
-            ]
-            if not ready:
-                raise ValueError(f"the conditions are circular among {', '.join(waiting)}")
-            ordered += ready
-            waiting = [name for name in waiting if name not in ready]
-        return tuple(ordered)
-
-    def _columns(self) -> Iterable[Column]:
-        for name in self.names:
-            distribution = self.distributions[name]
-            if isinstance(distribution, CategoricalDistribution):
-                yield from (Column(name, i) for i in range(len(distribution.choices)))
-            else:
-                yield Column(name)
+            checked = tuple(known[parent].check(value, what) for value in values)
+            self.conditions[child] = (parent, checked)
+        self.names = _parents_first(self.distributions, self.conditions)
+        self._parameters = {name: known[name] for name in self.names}
+        self.columns = tuple(
+            Column(name, i if isinstance(p, Choice) else None)
+            for name, p in self._parameters.items()
+            for i in range(p.width)
+        )
+        self.default = (
+            self._configs({name: np.array([p.default]) for name, p in known.items()}, 1)[0]
+            if default is None
+            else self.validate(default, what="default")
+        )
 
     @cached_property
     def slices(self) -> dict[str, slice]:
         """Where each parameter's columns stand in the encoded array."""
-        found: dict[str, slice] = {}
-        for i, column in enumerate(self.columns):
-            start = found[column.name].start if column.name in found else i
-            found[column.name] = slice(start, i + 1)
+        found, start = {}, 0
+        for name, p in self._parameters.items():
+            found[name] = slice(start, start + p.width)
+            start += p.width
         return found
 
-    def _middle(self) -> Config:
-        columns: dict[str, Iterable[Any]] = {}
-        for name, distribution in self.distributions.items():
-            if isinstance(distribution, CategoricalDistribution):
-                columns[name] = [distribution.choices[0]]
-            else:
-                columns[name] = _from_unit(distribution, np.array([NEUTRAL]))
-        return self._configs(columns, 1)[0]
+    @cached_property
+    def _triggers(self) -> dict[str, tuple[str, NDArray[np.float64]]]:
+        """The conditions in levels: each child's parent, and the levels that activate it."""
+        triggers = {}
+        for child, (parent, values) in self.conditions.items():
+            p = self._parameters[parent]
+            levels = p.levels(p.column(values))
+            triggers[child] = parent, np.where(np.isnan(levels), p.missing, levels)
+        return triggers
+
+    @cached_property
+    def _identity(self) -> tuple[str, ...]:
+        """What tells spaces apart; repr, because == takes True for 1."""
+        return tuple(
+            f"{name}: {self.distributions[name]!r} {self.conditions.get(name)!r} "
+            f"{[self.default[name]] if name in self.default else []!r}"
+            for name in self.names
+        )
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Space) and self.to_json() == other.to_json()
+        return isinstance(other, Space) and self._identity == other._identity
 
     def __hash__(self) -> int:
-        return hash(tuple(self.distributions))
+        return hash(self._identity)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("distributions", "conditions", "default")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["distributions"], state["conditions"], state["default"])  # type: ignore[misc]
 
     def __len__(self) -> int:
         return len(self.distributions)
@@ -184,17 +175,16 @@ class Space:
 
     def active(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the names of the parameters that are active given the parents in `config`."""
-        return tuple(name for name in self.names if self._is_active(name, config))
-
-    def _is_active(self, name: str, config: Mapping[str, Any]) -> bool:
-        if name not in self.conditions:
-            return True
-        parent, values = self.conditions[name]
-        return (
-            parent in config
-            and _choice_key(config[parent]) in {_choice_key(value) for value in values}
-            and self._is_active(parent, config)
-        )
+        active: list[str] = []
+        for name in self.names:
+            if name in self.conditions:
+                parent, values = self.conditions[name]
+                if parent not in active or parent not in config:
+                    continue
+                if identity(config[parent]) not in map(identity, values):
+                    continue
+            active.append(name)
+        return tuple(active)
 
     def validate(
         self, config: Mapping[str, Any], *, partial: bool = False, what: str = "config"
@@ -213,18 +203,15 @@ class Space:
         Raises
         ------
         ValueError
-            Naming the parameter that is unknown, missing, inactive or out of range.
+            Naming the parameter that is unknown, missing, inactive, out of range or off its
+            steps.
         """
-        for name in config:
-            if name not in self.distributions:
-                raise ValueError(
-                    f"{what} has an unknown parameter {name!r}{_nearest(name, self.distributions)}"
-                )
+        self._refuse_unknown(config, what)
         active = self.active(config)
         valid: Config = {}
-        for name in self.names:
+        for name, p in self._parameters.items():
             if name in active and name in config:
-                valid[name] = self._valid_value(name, config[name], what)
+                valid[name] = p.check(config[name], what)
             elif name in active and not partial:
                 raise ValueError(f"{what} lacks the parameter {name!r}")
             elif name in config and name not in active:
@@ -235,27 +222,12 @@ class Space:
                 )
         return valid
 
-    def _valid_value(self, name: str, value: Any, what: str) -> Any:
-        distribution = self.distributions[name]
-        if isinstance(distribution, CategoricalDistribution):
-            index = self._choices[name].get(_choice_key(value))
-            if index is None:
+    def _refuse_unknown(self, names: Iterable[str], what: str) -> None:
+        for name in names:
+            if name not in self.distributions:
                 raise ValueError(
-                    f"{what} sets {name}={value!r}; the choices are "
-                    f"{', '.join(map(repr, distribution.choices))}"
+                    f"{what} has an unknown parameter {name!r}{_hint(name, self.distributions)}"
                 )
-            return distribution.choices[index]
-        if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
-            raise ValueError(f"{what} sets {name}={value!r}; a number is needed")
-        if not distribution.low <= value <= distribution.high:
-            raise ValueError(
-                f"{what} sets {name}={value!r}, outside [{distribution.low}, {distribution.high}]"
-            )
-        if isinstance(distribution, FloatDistribution):
-            return float(value)
-        if not float(value).is_integer():
-            raise ValueError(f"{what} sets {name}={value!r}; a whole number is needed")
-        return int(value)
 
     def sample(
         self, n: int, seed: int | None = 0, method: Literal["sobol", "random"] = "sobol"
@@ -279,15 +251,8 @@ class Space:
             units = engine.random_base2(max(1, math.ceil(math.log2(n))))[:n]
         else:
             units = np.random.default_rng(seed).random((n, dimensions))
-        columns: dict[str, Iterable[Any]] = {}
-        for name, unit in zip(self.names, units.T, strict=True):
-            distribution = self.distributions[name]
-            if isinstance(distribution, CategoricalDistribution):
-                index = (unit * len(distribution.choices)).astype(int)
-                columns[name] = [distribution.choices[i] for i in index]
-            else:
-                columns[name] = _from_unit(distribution, unit, bins=True)
-        return self._configs(columns, n)
+        drawn = zip(self._parameters.items(), units.T, strict=True)
+        return self._configs({name: p.draw(unit) for (name, p), unit in drawn}, n)
 
     # ------------------------------------------------------------------ arrays
 
@@ -297,7 +262,8 @@ class Space:
         Parameters
         ----------
         configs : sequence of dict, or DataFrame
-            In a DataFrame a missing value is an inactive parameter.
+            In a DataFrame a missing value is an inactive parameter, and columns of other names
+            are ignored. Parameters may be missing where no condition says why.
 
         Returns
         -------
@@ -308,18 +274,12 @@ class Space:
         Raises
         ------
         ValueError
-            Naming the parameter and the value that the space cannot hold.
+            Naming the parameter that is unknown or inactive, or the value that the space cannot
+            hold.
         """
-        frame = self.to_frame(configs)
-        array = np.empty((len(frame), len(self.columns)))
-        for name, where in self.slices.items():
-            distribution = self.distributions[name]
-            if isinstance(distribution, CategoricalDistribution):
-                index = self._choice_index(name, frame)
-                array[:, where] = index[:, None] == np.arange(len(distribution.choices))
-            else:
-                array[:, where.start] = _to_unit(name, distribution, frame[name])
-        return array
+        levels = self._levels(configs)
+        codes = [p.encode(levels[name]) for name, p in self._parameters.items()]
+        return np.concatenate(codes, axis=1) if codes else np.empty((len(configs), 0))
 
     def mask(self, configs: Sequence[Mapping[str, Any]] | pd.DataFrame) -> NDArray[np.bool_]:
         """Tell which columns of :meth:`encode`'s array belong to an active parameter.
@@ -328,14 +288,10 @@ class Space:
         -------
         ndarray of bool, shape (n, n_columns)
         """
-        frame = self.to_frame(configs)
-        mask = np.empty((len(frame), len(self.columns)), dtype=bool)
+        levels = self._levels(configs)
+        mask = np.empty((len(configs), len(self.columns)), dtype=bool)
         for name, where in self.slices.items():
-            if name in self._choices:
-                active = self._choice_index(name, frame) >= 0
-            else:
-                active = frame[name].notna().to_numpy()
-            mask[:, where] = active[:, None]
+            mask[:, where] = ~np.isnan(levels[name])[:, None]
         return mask
 
     def decode(self, array: NDArray[np.float64]) -> list[Config]:
@@ -350,113 +306,94 @@ class Space:
         array : ndarray of float, shape (n, n_columns)
         """
         array = np.asarray(array, dtype=float)
-        columns: dict[str, Iterable[Any]] = {}
-        for name, where in self.slices.items():
-            distribution = self.distributions[name]
-            if isinstance(distribution, CategoricalDistribution):
-                index = array[:, where].argmax(axis=1)
-                columns[name] = [distribution.choices[i] for i in index]
-            else:
-                columns[name] = _from_unit(distribution, array[:, where.start])
-        return self._configs(columns, len(array))
+        levels = {n: p.decode(array[:, self.slices[n]]) for n, p in self._parameters.items()}
+        return self._configs(levels, len(array))
 
-    def _configs(self, columns: Mapping[str, Iterable[Any]], n: int) -> list[Config]:
+    # ------------------------------------------------------------------ levels
+
+    def _levels(self, configs: Sequence[Mapping[str, Any]] | pd.DataFrame) -> Levels:
+        """Read configurations, and say what is wrong with them."""
+        frame = self.to_frame(configs)
+        levels: Levels = {}
+        for name, p in self._parameters.items():
+            column = p.levels(frame[name])
+            allowed = self._allowed(name, levels)
+            idle = ~np.isnan(column) & ~allowed
+            if idle.any():
+                parent, value = self.conditions[name][0], p.values(column[idle][:1])[0]
+                raise ValueError(
+                    f"{name}={value!r} is set where {parent} makes it inactive; "
+                    "leave it missing there"
+                )
+            levels[name] = np.where(np.isnan(column) & allowed, p.missing, column)
+        return levels
+
+    def _configs(self, levels: Levels, n: int) -> list[Config]:
+        """Turn levels into configurations, leaving out what the conditions make inactive."""
+        active: Levels = {}
         configs: list[Config] = [{} for _ in range(n)]
-        for name in self.names:
-            distribution = self.distributions[name]
-            cast = (
-                (lambda value: value)
-                if isinstance(distribution, CategoricalDistribution)
-                else (int if isinstance(distribution, IntDistribution) else float)
-            )
-            for config, value in zip(configs, columns[name], strict=True):
-                if self._is_active(name, config):
-                    config[name] = cast(value)
+        for name, p in self._parameters.items():
+            active[name] = np.where(self._allowed(name, active), levels[name], math.nan)
+            rows = np.flatnonzero(~np.isnan(active[name]))
+            for row, value in zip(rows, p.values(active[name][rows]), strict=True):
+                configs[row][name] = value
         return configs
 
-    def _choice_index(self, name: str, frame: pd.DataFrame) -> NDArray[np.int64]:
-        """Index of each row's choice; -1 where the parameter is inactive."""
-        lookup, column = self._choices[name], frame[name]
-        codes, uniques = pd.factorize(column.astype(object), use_na_sentinel=True)
-        table = np.empty(len(uniques) + 1, dtype=np.int64)
-        for i, value in enumerate(uniques):
-            if _choice_key(value) not in lookup:
-                raise ValueError(
-                    f"{name}={value!r} is not among the choices "
-                    f"{', '.join(repr(choice) for _, choice in lookup)}"
-                )
-            table[i] = lookup[_choice_key(value)]
-        table[-1] = -1
-        index = table[codes]
-        if _choice_key(None) in lookup:
-            # a missing value is the choice None where the conditions say the parameter is active
-            missing = (codes == -1) & self._active_rows(name, frame)
-            index[missing] = lookup[_choice_key(None)]
-        return index
-
-    def _active_rows(self, name: str, frame: pd.DataFrame) -> NDArray[np.bool_]:
-        if name not in self.conditions:
-            return np.ones(len(frame), dtype=bool)
-        parent, values = self.conditions[name]
-        wanted = {_choice_key(value) for value in values}
-        hit = np.fromiter((_choice_key(v) in wanted for v in frame[parent]), bool, len(frame))
-        return hit & self._active_rows(parent, frame)
+    def _allowed(self, name: str, levels: Levels) -> NDArray[np.bool_] | np.bool_:
+        """Tell the rows in which the parents, read already, make a parameter active."""
+        if name not in self._triggers:
+            return np.True_
+        parent, wanted = self._triggers[name]
+        return np.isin(levels[parent], wanted)
 
     # ------------------------------------------------------------------ tables and JSON
 
     def to_frame(self, configs: Sequence[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
-        """Lay configurations out as a table: a column a parameter, missing where inactive."""
+        """Lay configurations out as a table: a column a parameter, missing where inactive.
+
+        Raises
+        ------
+        ValueError
+            Naming a parameter that the space does not have; a DataFrame's other columns are left
+            out.
+        """
         if isinstance(configs, pd.DataFrame):
             return configs.reindex(columns=list(self.names))
-        columns = {}
-        for name in self.names:
-            values = [config.get(name) for config in configs]
-            if name in self._choices:
-                columns[name] = pd.Series(values, dtype=object)
-            else:
-                columns[name] = pd.Series(values, dtype="float64")
-        return pd.DataFrame(columns)
+        self._refuse_unknown({name: None for config in configs for name in config}, "config")
+        return pd.DataFrame(
+            {
+                name: p.column([config.get(name) for config in configs])
+                for name, p in self._parameters.items()
+            },
+            index=range(len(configs)),
+        )
 
     def from_frame(self, frame: pd.DataFrame) -> list[Config]:
-        """Read configurations from a table; missing values are inactive parameters."""
-        frame = self.to_frame(frame)
-        configs: list[Config] = [{} for _ in range(len(frame))]
-        for name in self.names:
-            distribution = self.distributions[name]
-            if isinstance(distribution, CategoricalDistribution):
-                for config, i in zip(configs, self._choice_index(name, frame), strict=True):
-                    if i >= 0:
-                        config[name] = distribution.choices[i]
-            else:
-                cast = int if isinstance(distribution, IntDistribution) else float
-                numbers = frame[name].to_numpy(dtype=float, na_value=np.nan)
-                for config, number in zip(configs, numbers, strict=True):
-                    if not math.isnan(number):
-                        config[name] = cast(number)
-        return configs
+        """Read configurations from a table; missing values are inactive parameters.
+
+        Raises
+        ------
+        ValueError
+            Naming the parameter that is inactive, or the value that the space cannot hold.
+        """
+        return self._configs(self._levels(frame), len(frame))
 
     def nearest(self, frame: pd.DataFrame) -> list[Config]:
         """Return the configuration of this space that is nearest to each row of a table.
 
-        Numbers outside their range move to its end; a missing or foreign value becomes the
-        default one; columns of other names are ignored.
+        Numbers outside their range move to its end; a foreign value becomes the default one, and
+        so does a missing one, unless it can be the choice None; columns of other names are
+        ignored.
         """
-        known = self.to_frame(frame)
-        start = self.encode([self.default])[0]
-        array = np.tile(start, (len(known), 1))
-        for name, where in self.slices.items():
-            distribution = self.distributions[name]
-            if isinstance(distribution, CategoricalDistribution):
-                own = known[name].map(lambda v, n=name: _choice_key(v) in self._choices[n])
-                rows = own.to_numpy(dtype=bool) & known[name].notna().to_numpy()
-                index = self._choice_index(name, known.loc[rows])
-                array[rows, where] = index[:, None] == np.arange(len(distribution.choices))
-            else:
-                values = pd.to_numeric(known[name], errors="coerce")
-                rows = values.notna().to_numpy()
-                inside = values[rows].clip(distribution.low, distribution.high)
-                array[rows, where.start] = _to_unit(name, distribution, inside)
-        return self.decode(array)
+        known, start = self.to_frame(frame), self._levels([self.default])
+        levels: Levels = {}
+        for name, p in self._parameters.items():
+            found = p.nearest(known[name])
+            if name in frame:
+                found = np.where(known[name].isna(), p.missing, found)
+            default = p.default if np.isnan(start[name][0]) else start[name][0]
+            levels[name] = np.where(np.isnan(found), default, found)
+        return self._configs(levels, len(known))
 
     def to_json(self) -> dict[str, Any]:
         """Return the space as plain JSON values: parameters, conditions, default."""
@@ -499,10 +436,14 @@ class Space:
             Name of the choosing parameter.
         default : str, optional
             The branch the default configuration takes; the first by default.
+
+        Raises
+        ------
+        ValueError
+            If `default` is not a branch.
         """
-        distributions: dict[str, BaseDistribution] = {
-            root: CategoricalDistribution(list(branches))
-        }
+        chooser = Choice(root, CategoricalDistribution(list(branches)))
+        distributions: dict[str, BaseDistribution] = {root: chooser.distribution}
         conditions: dict[str, tuple[str, Sequence[Any]]] = {}
         for branch, space in branches.items():
             for name in space.names:
@@ -510,87 +451,28 @@ class Space:
                 conditions[f"{branch}__{name}"] = (root, [branch])
             for child, (parent, values) in space.conditions.items():
                 conditions[f"{branch}__{child}"] = (f"{branch}__{parent}", values)
-        first = next(iter(branches)) if default is None else default
+        first = next(iter(branches)) if default is None else chooser.check(default, "default")
         start = {f"{first}__{name}": v for name, v in branches[first].default.items()}
         return cls(distributions, conditions, {root: first, **start})
 
 
-def _checked(name: str, distribution: BaseDistribution) -> Distribution:
-    if isinstance(distribution, Distribution):
-        return distribution
-    raise TypeError(
-        f"parameter {name!r} has a {type(distribution).__name__}; use Optuna's "
-        "FloatDistribution, IntDistribution or CategoricalDistribution"
-    )
+def _parents_first(
+    names: Iterable[str], conditions: Mapping[str, tuple[str, Sequence[Any]]]
+) -> tuple[str, ...]:
+    ordered: list[str] = []
+    waiting = list(names)
+    while waiting:
+        ready = [n for n in waiting if n not in conditions or conditions[n][0] in ordered]
+        if not ready:
+            raise ValueError(f"the conditions are circular among {', '.join(waiting)}")
+        ordered += ready
+        waiting = [name for name in waiting if name not in ready]
+    return tuple(ordered)
 
 
-def _choice_key(value: Any) -> tuple[str, Any]:
-    """Tell choices apart as JSON would: True is not 1, but 1.0 is 1 and numpy's are Python's."""
-    if value is None:
-        return ("none", None)
-    if isinstance(value, bool | np.bool_):
-        return ("bool", bool(value))
-    if isinstance(value, int | float | np.number):
-        return ("none", None) if math.isnan(value) else ("number", float(value))
-    return ("str", value) if isinstance(value, str) else ("other", repr(value))
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"
-
-
-def _bounds(distribution: Numeric) -> tuple[float, float]:
-    low, high = float(distribution.low), float(distribution.high)
-    return (math.log(low), math.log(high)) if distribution.log else (low, high)
-
-
-def _to_unit(name: str, distribution: Numeric, column: pd.Series[Any]) -> NDArray[np.float64]:
-    values = pd.to_numeric(column, errors="raise").to_numpy(dtype=float, na_value=np.nan)
-    low, high = _bounds(distribution)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scaled = np.log(values) if distribution.log else values
-        unit = (scaled - low) / (high - low) if high > low else np.where(scaled == low, 0.0, -1.0)
-    active = ~np.isnan(values)
-    outside = active & ~((unit >= -_SLACK) & (unit <= 1 + _SLACK))
-    if outside.any():
-        raise ValueError(
-            f"{name}={values[outside][0]:.10g} is outside "
-            f"[{distribution.low}, {distribution.high}]"
-        )
-    return np.where(active, np.clip(unit, 0.0, 1.0), NEUTRAL)
-
-
-def _from_unit(
-    distribution: Numeric,
-    unit: NDArray[np.float64],
-    *,
-    bins: bool = False,
-) -> NDArray[Any]:
-    """Turn numbers in [0, 1] into values.
-
-    With `bins`, [0, 1] is split among the admissible values of an int or of a step, so that
-    uniform numbers give uniform values; without, 0 and 1 are the ends of the range.
-    """
-    low, high = float(distribution.low), float(distribution.high)
-    step = distribution.step if distribution.step is not None and not distribution.log else None
-    whole = isinstance(distribution, IntDistribution)
-    half = 0.5 if whole and distribution.log else (step or 0.0) / 2
-    if bins and half:
-        start, stop = low - half, high + half
-    else:
-        start, stop = low, high
-    if distribution.log:
-        values = np.exp(math.log(start) + unit * (math.log(stop) - math.log(start)))
-    else:
-        values = start + unit * (stop - start)
-    if whole and step is None:
-        values = np.round(values)
-    elif step is not None:
-        values = low + np.round((values - low) / step) * step
-    values = np.clip(values, low, high)
-    return np.round(values).astype(int) if whole else np.clip(_rounded(values), low, high)
-
-
-def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.array([float(f"{value:.{_DIGITS}g}") for value in values])
+def _hint(name: str, known: Iterable[str]) -> str:
+    folded = {other.casefold(): other for other in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1)
+    if close:
+        return f"; did you mean {folded[close[0]]!r}?"
+    return f"; known are {', '.join(sorted(known))}"

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 from optuna.distributions import CategoricalDistribution
 
-from metahpo.space import Config, Distribution, Space
+from metahpo.parameter import Distribution
+from metahpo.space import Config, Space
 
 
 @dataclass(frozen=True)
