@@ -421,7 +421,17 @@ class Space:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"this is not a space in JSON form: {error}") from error
 
-    # ------------------------------------------------------------------ unions of spaces
+    # ------------------------------------------------------------------ spaces from spaces
+
+    def prefixed(self, prefix: str) -> Space:
+        """Return the same space with `prefix` in front of every parameter's name."""
+        if not prefix:
+            return self
+        return Space(
+            {f"{prefix}{name}": distribution for name, distribution in self.distributions.items()},
+            {f"{prefix}{c}": (f"{prefix}{p}", v) for c, (p, v) in self.conditions.items()},
+            {f"{prefix}{name}": value for name, value in self.default.items()},
+        )
 
     @classmethod
     def union(cls, branches: Mapping[str, Space], root: str, default: str | None = None) -> Space:
