@@ -455,15 +455,13 @@ class Space:
         chooser = Choice(root, CategoricalDistribution(list(branches)))
         distributions: dict[str, BaseDistribution] = {root: chooser.distribution}
         conditions: dict[str, tuple[str, Sequence[Any]]] = {}
-        for branch, space in branches.items():
-            for name in space.names:
-                distributions[f"{branch}__{name}"] = space.distributions[name]
-                conditions[f"{branch}__{name}"] = (root, [branch])
-            for child, (parent, values) in space.conditions.items():
-                conditions[f"{branch}__{child}"] = (f"{branch}__{parent}", values)
+        renamed = {branch: space.prefixed(f"{branch}__") for branch, space in branches.items()}
+        for branch, space in renamed.items():
+            distributions |= {name: space.distributions[name] for name in space.names}
+            conditions |= {name: (root, [branch]) for name in space.names}
+            conditions |= space.conditions
         first = next(iter(branches)) if default is None else chooser.check(default, "default")
-        start = {f"{first}__{name}": v for name, v in branches[first].default.items()}
-        return cls(distributions, conditions, {root: first, **start})
+        return cls(distributions, conditions, {root: first, **renamed[first].default})
 
 
 def _parents_first(

@@ -511,3 +511,10 @@ def test_a_union_is_its_branches_under_one_root() -> None:
     )
     with pytest.raises(ValueError, match="default sets learner='forest'; the choices are 'svm'"):
         Space.union({"svm": SVM}, "learner", default="forest")
+
+
+def test_a_prefix_goes_before_every_name() -> None:
+    space = Space(SVM.distributions, SVM.conditions, RBF).prefixed("svc__")
+    assert space.names == tuple(f"svc__{name}" for name in SVM.names)
+    assert space.default == {f"svc__{name}": value for name, value in RBF.items()}
+    assert space.active({"svc__kernel": "poly"})[-1] == "svc__degree"
