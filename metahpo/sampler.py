@@ -1,0 +1,429 @@
+"""MetaSampler: MetaOptimizer as an Optuna sampler.
+
+The sampler remembers nothing of a study. Whenever a trial needs parameters it reads the study's
+trials, infers what the objective suggests from (:mod:`metahpo.observed`), and asks a fresh
+:class:`~metahpo.MetaOptimizer` that was told all of it. So it makes no difference which sampler,
+thread or process made the earlier trials.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+from zlib import crc32
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from metahpo.catalogue import learners, resolve_learner
+from metahpo.metafeatures import describe
+from metahpo.metamodel import DEFAULT, MetaModel
+from metahpo.observed import (
+    Shown,
+    narrowed,
+    nearest_configs,
+    nearest_value,
+    observed_space,
+    pinned,
+)
+from metahpo.optimizer import MetaOptimizer
+from metahpo.space import Config, Space
+from metahpo.transfer import Transfer, TransferReport
+
+Task = Literal["classification", "regression"]
+
+_logger = logging.getLogger(__name__)
+
+_STARTING = 8  # trials that have begun and show nothing yet: so many of them are allowed for
+
+
+class MetaSampler(BaseSampler):
+    """Sample an Optuna study's parameters from a meta-model's experience and the study's trials.
+
+    A drop-in for Optuna's samplers: ``study.optimize`` with any ``n_jobs``, ask-and-tell,
+    pruners, every storage, several processes on one study. Parameters are recognised by their
+    name; those the model does not know are tuned by the study's own trials. Ranges and choices
+    are the objective's own, whatever the model's are.
+
+    Parameters
+    ----------
+    model : MetaModel, str or Path, default="default"
+        A meta-model, the folder of one, or "default" for the shipped one of `learner`.
+    learner : str, optional
+        A learner of the catalogue or its family, such as "svc" or "random_forest": whose shipped
+        model is used, and what the objective is expected to suggest. "auto", the choice among
+        all learners, by default.
+    X, y : optional
+        The dataset that is tuned on, described once, here; see :func:`metahpo.describe`.
+    meta_features : mapping of str to float, optional
+        The dataset's meta-features, instead of `X` and `y`. Without either all training tasks
+        count equally.
+    space : Space, optional
+        What the objective suggests from, where it is not the space of the learner or model.
+        Only the first trial depends on it; afterwards the trials show what is suggested.
+    task : {"classification", "regression"}, optional
+        By default what `y`, the meta-features or the learner's name say.
+    fixed : mapping, optional
+        Values of parameters that the model knows and the objective does not suggest.
+    prefix : str, default=""
+        What the objective puts in front of the model's names: "svc__" where it suggests
+        "svc__C". It belongs to the names in `space` and `fixed`, too.
+    seed : int, optional
+        The same seed and the same trials give the same suggestion; without, all runs differ.
+
+    Attributes
+    ----------
+    model : MetaModel
+    meta_features : mapping of str to float, or None
+    space : Space
+        What the objective is expected to suggest.
+    transfer : TransferReport
+        What of the space is known to the model: of the expected space at first, then of the one
+        that the trials have shown when parameters were last sampled.
+
+    Raises
+    ------
+    ValueError
+        If the learner or a fixed parameter is unknown, the dataset cannot be described, or the
+        model's folder is damaged; from a study, if it has several objectives or constraints.
+
+    Notes
+    -----
+    Trials that other samplers suggested, that were enqueued or added count like its own. A failed
+    trial, and one with an infinite value, counts as bad as the worst; a pruned one at its last
+    intermediate value, but not as better than the median of the completed; a running one as if
+    it had come out as predicted.
+
+    Examples
+    --------
+    >>> sampler = MetaSampler(learner="svc", X=X, y=y)                           # doctest: +SKIP
+    >>> study = optuna.create_study(direction="maximize", sampler=sampler)       # doctest: +SKIP
+    >>> study.optimize(objective, n_trials=20)                                   # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: MetaModel | str | Path = DEFAULT,
+        learner: str | None = None,
+        X: Any = None,
+        y: Any = None,
+        *,
+        meta_features: Mapping[str, float] | None = None,
+        space: Space | None = None,
+        task: Task | None = None,
+        fixed: Mapping[str, Any] | None = None,
+        prefix: str = "",
+        seed: int | None = None,
+    ) -> None:
+        self.meta_features = _meta_features(X, y, meta_features, task)
+        task = task or _task(self.meta_features, learner)
+        if not isinstance(model, MetaModel):
+            model = MetaModel.load(model, learner=learner or "auto", task=task)
+        self.model = _prefixed(model, prefix)
+        if space is None and learner is not None:
+            space = resolve_learner(learner, task).space.prefixed(prefix)
+        self._fixed = _checked_fixed(fixed or {}, self.model.space)
+        self.space = observed_space(
+            self.model.space if space is None or space == self.model.space else space,
+            [],
+            self._fixed,
+        )
+        self.transfer: TransferReport = Transfer(self.space, self.model.space, self._fixed).report
+        self._noted: tuple[tuple[str, ...], dict[str, str]] = ((), {})
+        self._entropy = np.random.SeedSequence(seed).entropy
+
+    def reseed_rng(self) -> None:
+        """Draw a new seed; Optuna calls this where several threads share the sampler."""
+        self._entropy = np.random.SeedSequence().entropy
+
+    # ------------------------------------------------------------------ Optuna's three questions
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return what the study's trials have suggested from, each parameter as it was last.
+
+        Expected parameters that no trial has shown yet are left to :meth:`sample_independent`,
+        which sees the objective's own distribution: Optuna takes a difference to it for an error.
+        """
+        _refuse_multi_objective(study)
+        trials = study.get_trials(deepcopy=False)
+        return {name: d for one in trials for name, d in one.distributions.items()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return the configuration to try next, as far as it lies in `search_space`."""
+        _refuse_multi_objective(study)
+        if not search_space:
+            return {}
+        plan = self._plan(study, trial, asked={})
+        return {n: _original(d, plan[n]) for n, d in search_space.items() if n in plan}
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Return a value for one parameter, given what the trial has suggested already.
+
+        A parameter that neither the model nor any trial knows is drawn uniformly.
+        """
+        _refuse_multi_objective(study)
+        others = (t for t in study.get_trials(deepcopy=False) if t.number != trial.number)
+        if param_name not in self.space.distributions and not any(
+            param_name in other.distributions for other in others
+        ):
+            plain = Space({param_name: _plain(param_distribution)})
+            drawn = plain.sample(1, self._seed(trial, param_name), method="random")[0]
+            return _original(param_distribution, drawn[param_name])
+        plan = self._plan(study, trial, {param_name: param_distribution})
+        return _original(param_distribution, plan[param_name])
+
+    # ------------------------------------------------------------------ the optimizer behind
+
+    def optimizer(self, study: Study) -> MetaOptimizer:
+        """Return a MetaOptimizer that has been told the study's trials: to explain, or to ask.
+
+        Raises
+        ------
+        ValueError
+            If the study has several objectives or constraints.
+        """
+        _refuse_multi_objective(study)
+        trials = study.get_trials(deepcopy=False)
+        return self._told(study, trials, [_shown(trial) for trial in trials], seed=0)
+
+    def _plan(
+        self, study: Study, trial: FrozenTrial, asked: Mapping[str, BaseDistribution]
+    ) -> Config:
+        """Choose a trial's configuration, what it has suggested and what is asked for included."""
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        given = _plain_params(trial)
+        own = Shown(given, _plain_all(trial.distributions | dict(asked)), finished=False)
+        shown = [*(_shown(other) for other in others), own]
+        optimizer = self._told(study, others, shown, seed=self._seed(trial))
+        latest = {name: d for one in shown for name, d in one.distributions.items()}
+        within = narrowed(optimizer.space, latest)
+        self._begin(optimizer, within, others, trial.number)
+        return optimizer.ask(within=pinned(within, given))
+
+    def _told(
+        self, study: Study, trials: Sequence[FrozenTrial], shown: Sequence[Shown], seed: int
+    ) -> MetaOptimizer:
+        """Make an optimizer of the space that is shown and tell it the finished trials."""
+        _refuse_constraints(trials)
+        optimizer = MetaOptimizer(
+            self.model,
+            self.meta_features,
+            observed_space(self.space, shown, self._fixed),
+            seed=seed,
+            fixed=self._fixed,
+            direction="minimize" if study.direction == StudyDirection.MINIMIZE else "maximize",
+        )
+        self._note(optimizer.transfer, certain=any(one.finished for one in shown))
+        scored = _scores(trials, study.direction)
+        configs = nearest_configs(optimizer.space, [_plain_params(trial) for trial, _ in scored])
+        for config, (_, score) in zip(configs, scored, strict=True):
+            optimizer.tell(config, score)
+        return optimizer
+
+    def _begin(
+        self,
+        optimizer: MetaOptimizer,
+        within: Space,
+        trials: Sequence[FrozenTrial],
+        number: int,
+    ) -> None:
+        """Tell an optimizer of the running trials.
+
+        One that began earlier and does not show all its parameters yet is taken to be given the
+        rest by this very sampler: else threads and processes that start together would all try
+        the same configuration.
+        """
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        configs = nearest_configs(optimizer.space, [_plain_params(trial) for trial in running])
+        starting = 0
+        for trial, config in zip(running, configs, strict=True):
+            partial = len(config) < len(optimizer.space.active(config))
+            if partial and starting < _STARTING and (config or trial.number < number):
+                starting += 1
+                optimizer.ask(within=pinned(within, config))
+            elif config:
+                optimizer.begin(config)
+
+    def _note(self, report: TransferReport, *, certain: bool) -> None:
+        """Keep the report, and say once what the model does not know of the objective's space."""
+        self.transfer = report
+        news = (report.unknown, report.clipped)
+        if certain and news != self._noted:
+            self._noted = news
+            _logger.warning("not all that this study tunes is known to the model: %s", report)
+
+    def _seed(self, trial: FrozenTrial, name: str = "") -> int:
+        """Derive a seed from the trial: the same whenever and wherever its turn comes."""
+        words = (trial.number, crc32(name.encode()))
+        return int(np.random.SeedSequence(self._entropy, spawn_key=words).generate_state(1)[0])
+
+
+# ---------------------------------------------------------------------- what is tuned
+
+
+def _meta_features(
+    X: Any, y: Any, given: Mapping[str, float] | None, task: Task | None
+) -> Mapping[str, float] | None:
+    if (X is None) != (y is None):
+        missing = "y" if y is None else "X"
+        raise ValueError(f"the dataset lacks {missing}; give X and y, or neither")
+    if X is None:
+        return given
+    if given is not None:
+        raise ValueError("both X, y and meta_features are given; give one of them")
+    return describe(X, y, task or "auto")
+
+
+def _task(meta_features: Mapping[str, float] | None, learner: str | None) -> Task:
+    found: Task | None = getattr(meta_features, "task", None)
+    if found is not None:
+        return found
+    return (
+        learners[learner].task if learner is not None and learner in learners else "classification"
+    )
+
+
+def _prefixed(model: MetaModel, prefix: str) -> MetaModel:
+    if not prefix:
+        return model
+    pool = [{prefix + name: value for name, value in config.items()} for config in model.pool]
+    return replace(model, space=model.space.prefixed(prefix), pool=pool)
+
+
+def _checked_fixed(fixed: Mapping[str, Any], known: Space) -> Config:
+    for name, value in fixed.items():
+        if name not in known.distributions:
+            raise ValueError(
+                f"fixed names {name!r}, which the model does not know; it knows "
+                f"{', '.join(known.names)}"
+            )
+        if not nearest_value(known.distributions[name], value):
+            raise ValueError(
+                f"fixed sets {name}={value!r}, of which the model knows nothing; it knows "
+                f"{known.distributions[name]}"
+            )
+    return dict(fixed)
+
+
+# ---------------------------------------------------------------------- reading trials
+
+
+def _refuse_multi_objective(study: Study) -> None:
+    if len(study.directions) > 1:
+        raise ValueError(
+            f"MetaSampler tunes one objective, the study has {len(study.directions)}; use "
+            "optuna.samplers.NSGAIISampler, or combine the objectives into one value"
+        )
+
+
+def _refuse_constraints(trials: Sequence[FrozenTrial]) -> None:
+    for trial in trials:
+        # Optuna 5 has FrozenTrial.constraints; before, samplers kept them among the attributes
+        if getattr(trial, "constraints", None) or trial.system_attrs.get("constraints"):
+            raise ValueError(
+                f"MetaSampler does not handle constraints, and trial {trial.number} has some; "
+                "use optuna.samplers.GPSampler, or return a penalised value"
+            )
+
+
+def _shown(trial: FrozenTrial) -> Shown:
+    return Shown(
+        _plain_params(trial),
+        _plain_all(trial.distributions),
+        finished=trial.state in (TrialState.COMPLETE, TrialState.PRUNED),
+    )
+
+
+def _scores(
+    trials: Sequence[FrozenTrial], direction: StudyDirection
+) -> list[tuple[FrozenTrial, float]]:
+    """Return the finished trials with their scores, NaN for failures."""
+    completed = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    values = [value for value in map(_value, completed) if value is not None]
+    middle = statistics.median(values) if values else None
+    worse = max if direction == StudyDirection.MINIMIZE else min
+    succeeded = [trial.params for trial in completed]
+    scores = []
+    for trial in trials:
+        value = _value(trial)
+        if trial.state == TrialState.PRUNED and value is not None and middle is not None:
+            # it was stopped for being worse than others; how good it would be, nobody knows
+            value = worse(value, middle)
+        # a crash that went well when it was tried again says nothing on its parameters
+        retried = trial.state == TrialState.FAIL and trial.params in succeeded
+        if trial.state.is_finished() and trial.params and not retried:
+            scores.append((trial, math.nan if value is None else value))
+    return scores
+
+
+def _value(trial: FrozenTrial) -> float | None:
+    """Return a completed trial's value, a pruned one's last report; None where not a number."""
+    value: float | None
+    if trial.state == TrialState.PRUNED and trial.last_step is not None:
+        value = trial.intermediate_values[trial.last_step]
+    else:
+        value = trial.value
+    return value if value is not None and math.isfinite(value) else None
+
+
+# ---------------------------------------------------------------------- choices of any kind
+
+
+def _plain_all(distributions: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    return {name: _plain(distribution) for name, distribution in distributions.items()}
+
+
+def _plain(distribution: BaseDistribution) -> Any:
+    """Return a distribution whose choices are plain values: objects stand as their labels.
+
+    Optuna lets a study in memory choose among tuples, classes and the like.
+    """
+    if isinstance(distribution, CategoricalDistribution) and not _is_plain(distribution):
+        return CategoricalDistribution(_labels(distribution))
+    return distribution
+
+
+def _labels(distribution: CategoricalDistribution) -> list[str]:
+    return [f"{i}: {choice!r}" for i, choice in enumerate(distribution.choices)]
+
+
+def _is_plain(distribution: CategoricalDistribution) -> bool:
+    choices = distribution.choices
+    plain = all(
+        choice is None or isinstance(choice, bool | int | float | str) for choice in choices
+    )
+    return plain and len({c for c in choices if c == c}) == len(choices)  # no NaN, no 1 and True
+
+
+def _plain_params(trial: FrozenTrial) -> Config:
+    plain: Config = {}
+    for name, value in trial.params.items():
+        distribution = trial.distributions[name]
+        if isinstance(distribution, CategoricalDistribution) and not _is_plain(distribution):
+            value = _labels(distribution)[int(distribution.to_internal_repr(value))]
+        plain[name] = value
+    return plain
+
+
+def _original(distribution: BaseDistribution, value: Any) -> Any:
+    if isinstance(distribution, CategoricalDistribution) and not _is_plain(distribution):
+        return distribution.choices[_labels(distribution).index(value)]
+    return value
