@@ -95,6 +95,7 @@ def _xgboost(task: Task, name: str, estimator: str) -> Learner:
         ),
         preprocessing="ordinal",
         parallel=True,
+        encode_labels=task == "classification",
     )
 
 

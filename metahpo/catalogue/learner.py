@@ -53,6 +53,8 @@ class Learner:
     scale_target : bool, default=False
         Whether the target is standardised while fitting (regression, where the learner's
         defaults presume a target of unit scale).
+    encode_labels : bool, default=False
+        Whether the labels are encoded as integers while fitting (XGBoost takes no others).
 
     References
     ----------
@@ -72,6 +74,7 @@ class Learner:
     base: str | None = None
     parallel: bool = False
     scale_target: bool = False
+    encode_labels: bool = False
 
     @property
     def installed(self) -> bool:
@@ -125,7 +128,7 @@ class Learner:
         config : mapping, optional
             A configuration of ``space``; its default if not given.
         random_state : int or None, default=0
-            Passed to the estimator where it takes one.
+            Of the estimator where it takes one, and of the preprocessing of text.
         n_jobs : int or None, default=1
             Cores for one fit, where the learner can use several.
 
@@ -149,9 +152,12 @@ class Learner:
             from sklearn.preprocessing import StandardScaler
 
             estimator = TransformedTargetRegressor(estimator, transformer=StandardScaler())
-        return Pipeline(
-            [("preprocess", preprocessor(self.preprocessing)), ("estimator", estimator)]
-        )
+        if self.encode_labels:
+            from metahpo.catalogue.labels import LabelEncodedClassifier
+
+            estimator = LabelEncodedClassifier(estimator)
+        preprocess = preprocessor(self.preprocessing, random_state)
+        return Pipeline([("preprocess", preprocess), ("estimator", estimator)])
 
     def _bare(self, random_state: int | None, n_jobs: int | None) -> Any:
         estimator = self.estimator_class(**self.fixed)

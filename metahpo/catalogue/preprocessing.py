@@ -11,7 +11,7 @@ from typing import Any, Literal
 Preprocessing = Literal["scaled", "ordinal", "imputed", "native"]
 
 
-def preprocessor(kind: Preprocessing) -> Any:
+def preprocessor(kind: Preprocessing, random_state: int | None = 0) -> Any:
     """Build the preprocessing of a kind of estimator.
 
     Parameters
@@ -22,6 +22,8 @@ def preprocessor(kind: Preprocessing) -> Any:
         categories as integer codes, missing values left in place. "imputed" for trees under a
         meta-estimator that refuses missing values. "native" for learners that take pandas
         categories themselves.
+    random_state : int or None, default=0
+        Of the singular value decomposition that turns text into numbers.
 
     Returns
     -------
@@ -31,15 +33,31 @@ def preprocessor(kind: Preprocessing) -> Any:
     """
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OrdinalEncoder, StandardScaler
-    from skrub import TableVectorizer, ToCategorical
+    from sklearn.preprocessing import (
+        FunctionTransformer,
+        OneHotEncoder,
+        OrdinalEncoder,
+        StandardScaler,
+    )
+    from skrub import StringEncoder, TableVectorizer, ToCategorical
 
+    text = StringEncoder(random_state=random_state)
     if kind == "scaled":
-        return make_pipeline(TableVectorizer(), SimpleImputer(), StandardScaler())
+        # no column of a binary category is dropped: then an unknown one would look like it
+        one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype="float32")
+        table = TableVectorizer(low_cardinality=one_hot, high_cardinality=text)
+        return make_pipeline(table, SimpleImputer(), StandardScaler())
     if kind == "native":
-        return TableVectorizer(low_cardinality=ToCategorical())
+        return TableVectorizer(low_cardinality=ToCategorical(), high_cardinality=text)
     codes = OrdinalEncoder(
         handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2
     )
-    table = TableVectorizer(low_cardinality=codes)
-    return make_pipeline(table, SimpleImputer()) if kind == "imputed" else table
+    table = TableVectorizer(low_cardinality=codes, high_cardinality=text)
+    if kind == "imputed":
+        return make_pipeline(table, SimpleImputer())
+    # as an array: XGBoost and LightGBM refuse columns named "income [USD]"
+    return make_pipeline(table, FunctionTransformer(_array, feature_names_out="one-to-one"))
+
+
+def _array(X: Any) -> Any:
+    return X.to_numpy(dtype="float32")
