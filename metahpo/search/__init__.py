@@ -1,0 +1,5 @@
+"""MetaSearchCV: tuning from experience as a scikit-learn search."""
+
+from metahpo.search.search import MetaSearchCV
+
+__all__ = ["MetaSearchCV"]

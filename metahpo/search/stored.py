@@ -1,0 +1,246 @@
+"""The study behind a search: opened, checked to be the same search, and taken up where it ended.
+
+A trial that ran to its end is complete, or failed if no score came of it; both count. One that was
+cut short, by Ctrl-C or by the death of its process, is failed, too, but its configuration is
+queued again and it does not count. A configuration whose process dies a second time is given up,
+so that one which exhausts the memory cannot keep a search from ending.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import psutil
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState
+from scipy import sparse
+
+from metahpo.search.folds import CrossValidation
+from metahpo.space import Config, Space
+
+_IDENTITY = "metahpo:search"  # user attribute of the study: what was searched, on what
+_PROCESS = "metahpo:process"  # user attribute of a trial: who runs it
+_REDO = "metahpo:redo_of"  # user attribute of a trial: the one, cut short, that it repeats
+_UNCLAIMED = timedelta(minutes=1)  # a trial is claimed long before, or its process is dead
+
+
+def open_study(
+    storage: str | BaseStorage | None,
+    name: str | None,
+    sampler: BaseSampler,
+    identity: Mapping[str, Any] | None,
+) -> Study:
+    """Create the study, or load the one of this name and take up what was cut short in it.
+
+    Parameters
+    ----------
+    storage : str, optuna storage or None
+        None: in memory.
+    name : str or None
+        None: a new study.
+    sampler : optuna sampler
+    identity : mapping of str to JSON value, or None
+        What must be equal for two searches to share a study. None in memory.
+
+    Raises
+    ------
+    ValueError
+        If the storage cannot be opened, or if it holds a study of this name that searches
+        something else.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        study = optuna.create_study(
+            storage=storage,
+            sampler=sampler,
+            study_name=name,
+            direction="maximize",
+            load_if_exists=True,
+        )
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise ValueError(f"the storage {storage!r} cannot be opened: {reason}") from error
+    if identity is not None:
+        _check_identity(study, identity)
+        take_up(study)
+    return study
+
+
+# ---------------------------------------------------------------------- identity
+
+
+def identity_of(
+    validation: CrossValidation, space: Space, estimator: Any, metric: str
+) -> dict[str, Any]:
+    """Describe a search, so that another one can be told from it."""
+    return {
+        "space": space.to_json(),
+        "data": _digest(validation.X, validation.y),
+        "folds": _digest(*(rows for split in validation.splits for rows in split)),
+        "estimator": _printed(estimator),
+        "metric": _printed(metric),
+    }
+
+
+def _printed(thing: Any) -> str:
+    """Print without addresses, which are different the next time."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(thing))
+
+
+def _digest(*tables: Any) -> str:
+    digest = hashlib.sha256()
+    for table in tables:
+        if table is None:
+            continue
+        if sparse.issparse(table) and hasattr(table, "tocsr"):
+            rows: Any = table.tocsr()
+            digest.update(repr(rows.shape).encode())
+            for part in (rows.data, rows.indices, rows.indptr):
+                digest.update(np.ascontiguousarray(part).tobytes())
+            continue
+        frame = pd.DataFrame(table)
+        digest.update(repr(list(frame.columns)).encode())
+        digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _check_identity(study: Study, identity: Mapping[str, Any]) -> None:
+    where = f"the study {study.study_name!r}"
+    if study.directions != [StudyDirection.MAXIMIZE]:
+        found = " and ".join(direction.name.lower() for direction in study.directions)
+        raise ValueError(
+            f"{where} has the direction {found}, but scores of scikit-learn are maximized; "
+            "choose another study_name"
+        )
+    stored = study.user_attrs.get(_IDENTITY)
+    if stored is None:
+        if study.get_trials(deepcopy=False):
+            raise ValueError(f"{where} is not of MetaSearchCV; choose another study_name")
+        study.set_user_attr(_IDENTITY, dict(identity))
+        return
+    current = json.loads(json.dumps(identity))
+    differing = [what for what in current if stored.get(what) != current[what]]
+    if differing:
+        raise ValueError(
+            f"{where} is of a search with {_difference(differing[0], stored, current)}; "
+            "choose another study_name, or continue it as it was"
+        )
+
+
+def _difference(what: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> str:
+    if what == "data":
+        return "other data (X or y)"
+    if what == "folds":
+        return "other folds; a shuffled cv needs a random_state to come out the same"
+    if what != "space":
+        return f"another {what}: {stored.get(what)} instead of {current[what]}"
+    before, now = (Space.from_json(identity["space"]) for identity in (stored, current))
+    names = [
+        name
+        for name in dict.fromkeys((*before.names, *now.names))
+        if before.distributions.get(name) != now.distributions.get(name)
+    ]
+    return f"another space (it differs in {', '.join(names) or 'its conditions or default'})"
+
+
+# ---------------------------------------------------------------------- trials
+
+
+def suggest(trial: Trial, space: Space) -> Config:
+    """Ask a trial for a configuration of a space, parents before their children."""
+    config: Config = {}
+    for name in space.names:
+        if name in space.active(config):
+            config[name] = _suggest_one(trial, name, space)
+    return config
+
+
+def _suggest_one(trial: Trial, name: str, space: Space) -> Any:
+    distribution = space.distributions[name]
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    low, high, log = distribution.low, distribution.high, distribution.log
+    if isinstance(distribution, FloatDistribution):
+        return trial.suggest_float(name, low, high, step=distribution.step, log=log)
+    return trial.suggest_int(name, int(low), int(high), step=distribution.step, log=log)
+
+
+def finished(study: Study) -> list[FrozenTrial]:
+    """Return the trials that count, in order."""
+    trials = study.get_trials(deepcopy=False)
+    redone = {trial.user_attrs.get(_REDO) for trial in trials}
+    return [
+        trial
+        for trial in trials
+        if trial.state == TrialState.COMPLETE
+        or (trial.state == TrialState.FAIL and trial.params and trial.number not in redone)
+    ]
+
+
+def claim(trial: Trial) -> None:
+    """Write down which process runs a trial, so that its death can be noticed."""
+    trial.set_user_attr(_PROCESS, _this_process())
+
+
+def requeue(study: Study, trial: Trial | FrozenTrial) -> None:
+    """Queue the configuration of a trial that was cut short."""
+    if trial.params:
+        study.enqueue_trial(trial.params, user_attrs={_REDO: trial.number})
+
+
+def take_up(study: Study) -> None:
+    """Queue the configurations of trials whose process has died."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if not _is_dead(trial):
+            continue
+        try:
+            study.tell(trial.number, state=TrialState.FAIL)
+        except ValueError:
+            continue  # another process that takes up the study was faster
+        if _REDO not in trial.user_attrs:
+            requeue(study, trial)
+
+
+def _this_process() -> list[Any]:
+    process = psutil.Process()
+    return [socket.gethostname(), process.pid, process.create_time()]
+
+
+def _is_dead(trial: FrozenTrial) -> bool:
+    """Whether a trial's process, of this machine, is gone; of others', nothing can be said."""
+    if _PROCESS not in trial.user_attrs:
+        begun = trial.datetime_start
+        return begun is not None and datetime.now() - begun > _UNCLAIMED
+    host, pid, created = trial.user_attrs[_PROCESS]
+    if host != socket.gethostname():
+        return False
+    try:
+        return bool(psutil.Process(pid).create_time() != created)
+    except psutil.NoSuchProcess:
+        return True
+
+
+@contextmanager
+def quiet(enabled: bool) -> Iterator[None]:
+    """Keep Optuna from logging every trial, for as long as a search runs."""
+    before = optuna.logging.get_verbosity()
+    if enabled:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
