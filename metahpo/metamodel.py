@@ -65,8 +65,12 @@ class MetaModel:
     task_ids: tuple[str, ...]
     pool: list[Config]
     """Configurations that were worth trying somewhere."""
+    memory: Array
+    """(pool, T): by how much each training task's z at a configuration of the pool differed from
+    what its features say; 0 where the task has not tried it."""
     features: FeatureNet
     prior: TaskPrior
+    """On the features alone; see ``belief_prior``."""
     scale: ScalePrior
     relevance: Relevance
     profiles: Array
@@ -113,6 +117,7 @@ class MetaModel:
             metric=metric,
             task_ids=(),
             pool=[],
+            memory=np.empty((0, 0)),
             features=FeatureNet((np.zeros((1, 0, 0)),), (np.zeros((1, 0)),)),
             prior=TaskPrior(np.zeros((0, 1)), np.zeros((1, 1)), noise=0.1),
             scale=ScalePrior(*_VAGUE_SCALE),
@@ -123,16 +128,38 @@ class MetaModel:
 
     # ------------------------------------------------------------------ asking
 
+    @cached_property
+    def belief_prior(self) -> TaskPrior:
+        """The prior that a study starts from: on :meth:`encode`'s columns, memory included."""
+        return self.prior.with_memory()
+
     def encode(self, configs: Sequence[Config] | pd.DataFrame) -> Array:
-        """Compute the learned features of configurations: shape (n, F)."""
-        return self.features(_inputs(self.space, configs))
+        """Compute features of configurations: the learned ones, then what tasks remember.
+
+        Returns
+        -------
+        ndarray of float, shape (n, F + T)
+        """
+        X = _inputs(self.space, configs)
+        remembered = np.zeros((len(X), len(self.task_ids)))
+        for row, key in enumerate(_keys(X)):
+            if key in self._pool_rows:
+                remembered[row] = self.memory[self._pool_rows[key]]
+        return np.concatenate([self.features(X), remembered], axis=1)
+
+    @cached_property
+    def _pool_rows(self) -> dict[bytes, int]:
+        return {key: row for row, key in enumerate(_keys(_inputs(self.space, self.pool)))}
 
     def utilities(self, phi: Array) -> Array:
-        """Predict where configurations stand on every training task: (n, F) to (n, T).
+        """Predict where configurations stand on every training task, from :meth:`encode`'s array.
 
-        0 is a task's worst score, 1 its best.
+        Returns
+        -------
+        ndarray of float, shape (n, T)
+            0 is a task's worst score, 1 its best.
         """
-        quantiles = ndtr(self.prior.particles(phi))
+        quantiles = ndtr(self.belief_prior.particles(phi))
         columns = [
             np.interp(q, KNOTS, knots) for q, knots in zip(quantiles.T, self.profiles, strict=True)
         ]
@@ -182,6 +209,7 @@ class MetaModel:
             "task_covariance": self.prior.covariance,
             "task_profiles": self.profiles,
             "relevance_scale": self.relevance.scale,
+            "memory": self.memory,
         }
         single = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in tensors.items()}
         tasks = pd.DataFrame(
@@ -251,6 +279,7 @@ class MetaModel:
             metric=header["metric"],
             task_ids=tuple(tasks.index.astype(str)),
             pool=[json.loads(c) for c in pd.read_parquet(folder / "pool.parquet")["config"]],
+            memory=tensors["memory"],
             features=FeatureNet.from_tensors(tensors),
             prior=prior,
             scale=ScalePrior(*header["scale"]),
@@ -353,7 +382,8 @@ def _train(md: MetaDataset, *, device: str, seed: int) -> MetaModel:
     phi = np.split(features(X), np.cumsum(counts)[:-1])
     prior = fit_task_prior(zip(phi, z, strict=True))
     pool = _pool(md, scores, seed)
-    responses = prior.particles(features(_inputs(md.space, pool))).T  # (T, pool)
+    memory = _memory(X, owner, np.concatenate(z), phi, prior, _inputs(md.space, pool))
+    responses = (prior.particles(features(_inputs(md.space, pool))) + memory).T  # (T, pool)
     logs = np.log([max(spread(s), _LEAST_SPREAD) for s in scores.values()])
     return MetaModel(
         space=md.space,
@@ -361,6 +391,7 @@ def _train(md: MetaDataset, *, device: str, seed: int) -> MetaModel:
         metric=md.metric,
         task_ids=tuple(scores),
         pool=pool,
+        memory=memory,
         features=features,
         prior=prior,
         scale=ScalePrior(float(np.median(logs)), float(max(logs.std(), 0.5))),
@@ -368,6 +399,31 @@ def _train(md: MetaDataset, *, device: str, seed: int) -> MetaModel:
         profiles=np.stack([profile(s) for s in scores.values()]),
         card={},
     )
+
+
+def _keys(X: Array) -> list[bytes]:
+    """Name encoded configurations by their content, up to rounding."""
+    return [row.tobytes() for row in np.round(X, 6) + 0.0]
+
+
+def _memory(
+    X: Array,
+    owner: NDArray[np.int64],
+    z: Array,
+    phi: Sequence[Array],
+    prior: TaskPrior,
+    pool: Array,
+) -> Array:
+    """Return what each task's trials showed beyond its features, at the pool: (pool, T)."""
+    rows = {key: row for row, key in enumerate(_keys(pool))}
+    explained = np.concatenate(
+        [own @ weights for own, weights in zip(phi, prior.weights, strict=True)]
+    )
+    memory = np.zeros((len(pool), len(phi)))
+    for key, task, residual in zip(_keys(X), owner, z - explained, strict=True):
+        if key in rows:
+            memory[rows[key], task] = residual
+    return memory
 
 
 def _pool(md: MetaDataset, scores: Mapping[str, Array], seed: int) -> list[Config]:

@@ -297,7 +297,7 @@ class MetaOptimizer:
         return posterior
 
     def _condition(self, phi: Array, X: Array, y: Array) -> Posterior:
-        return condition(self.model.prior, self.model.scale, self._log_relevance, phi, X, y)
+        return condition(self.model.belief_prior, self.model.scale, self._log_relevance, phi, X, y)
 
     def _oriented_scores(self) -> Array:
         """Scores with higher better, junk cut off, failures as bad as the worst of the rest."""

@@ -9,6 +9,8 @@ from scipy.stats import rankdata
 
 KNOTS = np.linspace(0.0, 1.0, 33)  # the quantiles at which a task's scores are remembered
 
+_JUNK = 5.0
+
 
 def gaussian_ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rank one task's scores and map the ranks to normal quantiles (a Gaussian copula).
@@ -33,10 +35,17 @@ def gaussian_ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def profile(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return one task's scores at the quantiles ``KNOTS``, scaled to 0 (worst) … 1 (best)."""
+    """Return one task's scores at the quantiles ``KNOTS``, scaled to 0 (worst) … 1 (best).
+
+    Junk far below the median (a diverged network's R², say) counts as 0 without stretching the
+    scale: the worst is at most ``_JUNK`` times as far from the best as the median is.
+    """
     finite = scores[~np.isnan(scores)]
-    low, high = finite.min(), finite.max()
-    knots = np.quantile(finite, KNOTS)
+    high = finite.max()
+    low = max(finite.min(), high - _JUNK * (high - np.median(finite)))
+    if low >= high:  # the better half is constant
+        low = finite.min()
+    knots = np.clip(np.quantile(finite, KNOTS), low, None)
     return (knots - low) / (high - low) if high > low else np.ones_like(knots)
 
 

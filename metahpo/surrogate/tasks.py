@@ -45,6 +45,20 @@ class TaskPrior:
         """Predict z at features `phi` for every training task: (n, F) to (n, T)."""
         return phi @ self.weights.T
 
+    def with_memory(self) -> TaskPrior:
+        """Return the prior on the features and, behind them, one memory column a task.
+
+        At a configuration that tasks have tried, column i holds by how much task i differed from
+        what its features say; elsewhere it is zero. Task i puts weight one on its own column, so
+        that it remembers exactly; a new task varies on the columns as the residuals of the
+        training tasks do on average, which adds their empirical covariance to the kernel.
+        """
+        n_tasks = len(self.weights)
+        eye = np.eye(n_tasks)
+        gap = np.zeros((len(self.covariance), n_tasks))
+        covariance = np.block([[self.covariance, gap], [gap.T, eye / max(n_tasks, 1)]])
+        return TaskPrior(np.concatenate([self.weights, eye], axis=1), covariance, self.noise)
+
 
 def fit_task_prior(
     tasks: Iterable[tuple[Array, Array]], *, iterations: int = 10, noise: float = 0.1
