@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import comb, ndtr
 
 from metahpo.artifact import ArtifactFormat
 from metahpo.metadataset import Direction, MetaDataset
@@ -37,6 +37,7 @@ _POOL = 1000  # configurations that zero-shot suggestions are chosen from
 _SHOWN = (1, 2, 5, 10)  # numbers of suggestions for which the card says what they reach
 _LEAST_SPREAD = 1e-6  # a score's smallest unit that is taken seriously
 _VAGUE_SCALE = (np.log(0.05), 2.0)  # of log b where no task has shown how far scores spread
+_CAP = 5.0  # the largest regret that enters a mean: beyond, a trial is simply bad
 _HELD_OUT = 0.2  # share of the tasks on which the card's scores are measured
 
 
@@ -458,8 +459,10 @@ def _held_out(md: MetaDataset, *, device: str, seed: int) -> dict[str, Any] | No
     for task_id in (t for t in md.task_ids if groups[t] in held):
         part = md.subset([task_id])
         score = _oriented(part)[task_id]
-        low, high = np.nanmin(score), np.nanmax(score)
-        utility = np.nan_to_num((score - low) / (high - low))
+        best, median = np.nanmax(score), np.nanmedian(score)
+        if best == median:
+            continue
+        regret = np.nan_to_num((best - score) / (best - median), nan=np.inf)
         meta_features = None
         if md.tasks is not None:
             values = md.tasks.loc[task_id].to_numpy(dtype=float)
@@ -467,14 +470,15 @@ def _held_out(md: MetaDataset, *, device: str, seed: int) -> dict[str, Any] | No
         weights = np.exp(model.relevance.log_weights(meta_features))
         predicted = model.utilities(model.encode(part.trials))
         picks = greedy_portfolio(predicted, weights, max(_SHOWN))
-        random = np.sort(utility)[::-1]
         regrets.append(
-            [1 - utility[picks[:n]].max() for n in _SHOWN]
-            + [1 - _expected_best(random, n) for n in _SHOWN]
+            [min(regret[picks[:n]].min(), _CAP) for n in _SHOWN]
+            + [_expected_least(np.minimum(regret, _CAP), n) for n in _SHOWN]
         )
+    if not regrets:
+        return None
     mean = np.mean(regrets, axis=0).round(4).tolist()
     return {
-        "what": "mean normalised regret, (best - best of the first n) / (best - worst)",
+        "what": "mean regret, (best - best of the first n) / (best - median), at most 5",
         "n_tasks": len(regrets),
         "n": list(_SHOWN),
         "suggested": mean[: len(_SHOWN)],
@@ -482,14 +486,13 @@ def _held_out(md: MetaDataset, *, device: str, seed: int) -> dict[str, Any] | No
     }
 
 
-def _expected_best(descending: Array, n: int) -> float:
-    """Return the expected maximum of `n` draws without replacement."""
-    m = len(descending)
-    if n >= m:
-        return float(descending[0])
-    left = np.cumprod(1 - n / (m - np.arange(m - n + 1)[: m - n]))  # P(best rank > i)
-    reach = np.concatenate([[1.0], left])
-    return float(descending[: len(reach)] @ (reach - np.append(reach[1:], 0.0)))
+def _expected_least(values: Array, n: int) -> float:
+    """Return the expected minimum of `n` draws without replacement."""
+    ascending = np.sort(values)
+    m, n = len(ascending), min(n, len(values))
+    # P(the least is the i-th) = C(m - 1 - i, n - 1) / C(m, n)
+    chances = comb(m - 1 - np.arange(m), n - 1) / comb(m, n)
+    return float(ascending @ chances)
 
 
 def _families(md: MetaDataset) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Benchmarks: tuners side by side on the same tasks, seeds, budgets and evaluations."""
