@@ -130,6 +130,10 @@ class Number:
             raise ValueError(f"{self.name}={broken[0]:g}; a whole number is needed")
         return [int(level) for level in levels]
 
+    def cells(self, levels: Array) -> pd.Series[Any]:
+        """Turn levels into a table's column."""
+        return pd.Series(levels)
+
     def encode(self, levels: Array) -> Array:
         """Encode levels: 0 and 1 are the ends of the range, a missing number is in the middle."""
         unit = np.clip(self._unit(levels), 0.0, 1.0)
@@ -239,6 +243,13 @@ class Choice:
     def values(self, levels: Array) -> list[Any]:
         """Turn levels into choices."""
         return [self.distribution.choices[int(level)] for level in levels]
+
+    def cells(self, levels: Array) -> pd.Series[Any]:
+        """Turn levels into a table's column."""
+        missing = np.isnan(levels)
+        choices = pd.Series([*self.distribution.choices, None], dtype=object)
+        index = np.where(missing, self.width, levels).astype(int)
+        return choices.take(index).reset_index(drop=True)
 
     def encode(self, levels: Array) -> Array:
         """Encode levels one-hot: all zero for a missing choice."""

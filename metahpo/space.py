@@ -378,6 +378,21 @@ class Space:
         """
         return self._configs(self._levels(frame), len(frame))
 
+    def clip(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return a table with what this space can hold of it.
+
+        Numbers outside their range or off their steps move to the nearest that it has; foreign
+        values, and parameters that are inactive, become missing; columns of other names are left
+        out.
+        """
+        known = self.to_frame(frame)
+        levels: Levels = {}
+        for name, p in self._parameters.items():
+            found = np.where(known[name].isna(), p.missing, p.nearest(known[name]))
+            levels[name] = np.where(self._allowed(name, levels), found, math.nan)
+        cells = {name: p.cells(levels[name]) for name, p in self._parameters.items()}
+        return pd.DataFrame(cells, index=range(len(frame))).set_axis(frame.index)
+
     def nearest(self, frame: pd.DataFrame) -> list[Config]:
         """Return the configuration of this space that is nearest to each row of a table.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from optuna.distributions import CategoricalDistribution
 
-from metahpo.parameter import Distribution
+from metahpo.parameter import Choice, Number, Parameter, identity, parameter
 from metahpo.space import Config, Space
 
 
@@ -22,8 +22,8 @@ class TransferReport:
     mapped : tuple of str
         Tuned by the user and known to the model.
     clipped : dict of str to str
-        Of these, the ones whose range reaches beyond what the model has seen, and how; outside,
-        the model reads the nearest value it knows.
+        Mapped or fixed, and reaching beyond what the model has seen: how. Of a number outside,
+        the model reads the nearest that it knows; of a choice never seen, nothing.
     fixed : dict
         Known to the model and not tuned: the value they are conditioned on.
     unknown : tuple of str
@@ -48,6 +48,8 @@ class TransferReport:
 class Transfer:
     """Translates configurations of a user's space into the model's and back.
 
+    A number of the model may be a choice among numbers in the user's space.
+
     Parameters
     ----------
     user : Space
@@ -56,80 +58,66 @@ class Transfer:
         The space that the model was trained on.
     fixed : mapping, optional
         Values of parameters that the user does not tune, such as those set in a pipeline. A
-        parameter that is neither tuned nor given is taken at the value under which the tuned
-        ones are active, else at the model's default.
+        parameter that is neither tuned nor given is taken at a value under which the others are
+        active, preferably the model's default.
     """
 
     def __init__(self, user: Space, model: Space, fixed: Mapping[str, Any] | None = None) -> None:
         self.user, self.model = user, model
-        shared = [
-            name
-            for name in model.names
+        self._known = {name: parameter(name, model.distributions[name]) for name in model.names}
+        self._mapped = {
+            name: own
+            for name, known in self._known.items()
             if name in user.distributions
-            and _alike(user.distributions[name], model.distributions[name])
-        ]
+            and _alike(own := parameter(name, user.distributions[name]), known)
+        }
+        given = {n: v for n, v in (fixed or {}).items() if n in self._known.keys() - self._mapped}
+        reach = {name: _reach(own) for name, own in self._mapped.items()}
+        reach |= {name: [value] for name, value in given.items()}
+        beyond = {name: _beyond(values, self._known[name]) for name, values in reach.items()}
         self.report = TransferReport(
-            mapped=tuple(shared),
-            clipped=dict(filter(None, (self._clipping(name) for name in shared))),
-            fixed=self._fixed_values(shared, dict(fixed or {})),
-            unknown=tuple(name for name in user.names if name not in shared),
+            mapped=tuple(self._mapped),
+            clipped={name: how for name, how in beyond.items() if how},
+            fixed=self._fixed_values(given),
+            unknown=tuple(name for name in user.names if name not in self._mapped),
         )
 
-    def _clipping(self, name: str) -> tuple[str, str] | None:
-        mine, known = self.user.distributions[name], self.model.distributions[name]
-        if isinstance(known, CategoricalDistribution):
-            new = [c for c in _choices(mine) if c not in known.choices]
-            return (name, f"never seen: {', '.join(map(repr, new))}") if new else None
-        if isinstance(mine, CategoricalDistribution):
-            return None
-        if mine.low < known.low or mine.high > known.high:
-            return name, f"seen from {known.low:g} to {known.high:g}"
-        return None
-
-    def _fixed_values(self, shared: Sequence[str], given: Config) -> Config:
+    def _fixed_values(self, given: Config) -> Config:
         """Find a value for the parameters of the model that the user does not tune."""
-        implied: Config = {}
-        for child in reversed(self.model.names):
-            if child in self.model.conditions and (child in shared or child in implied):
-                parent, values = self.model.conditions[child]
-                implied.setdefault(parent, values[0])
+        implied = self._implied({*self._mapped, *given})
         fixed: Config = {}
-        for name in self.model.names:
-            if name in shared:
+        for name, known in self._known.items():
+            if name in self._mapped:
+                continue
+            parent, values = self.model.conditions.get(name, (None, ()))
+            if parent in fixed and not _among(fixed[parent], values):
                 continue
             for source in (given, implied, self.model.default):
-                if name in source and self._takes(name, source[name]):
-                    fixed[name] = source[name]
+                if name in source and not _foreign(source[name], known):
+                    fixed[name] = _nearest(source[name], known)
                     break
-        return {name: fixed[name] for name in self.model.names if name in fixed}
+        return fixed
 
-    def _takes(self, name: str, value: Any) -> bool:
-        distribution = self.model.distributions[name]
-        if isinstance(distribution, CategoricalDistribution):
-            return value in distribution.choices
-        return isinstance(value, int | float) and not isinstance(value, bool)
+    def _implied(self, needed: set[str]) -> Config:
+        """Find the values of parents under which as many as possible of `needed` are active."""
+        allowed: dict[str, Sequence[Any]] = {}
+        for child in reversed(self.model.names):  # grandchildren before their parents
+            if child in self.model.conditions and (child in needed or child in allowed):
+                parent, values = self.model.conditions[child]
+                common = [v for v in allowed.get(parent, values) if _among(v, values)]
+                allowed[parent] = common or allowed[parent]
+        start = self.model.default
+        return {
+            name: start[name] if name in start and _among(start[name], values) else values[0]
+            for name, values in allowed.items()
+        }
 
     def to_model(self, configs: Sequence[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
         """Lay the user's configurations out as the model reads them, missing where inactive."""
         frame = self.user.to_frame(configs)
         if self.user is self.model:
             return frame
-        columns: dict[str, pd.Series[Any]] = {}
-        for name in self.model.names:
-            distribution = self.model.distributions[name]
-            if name in self.report.mapped:
-                column = frame[name]
-            else:
-                column = pd.Series(self.report.fixed.get(name), index=frame.index, dtype=object)
-            if isinstance(distribution, CategoricalDistribution):
-                column = column.where(column.isin(distribution.choices), None)
-            else:
-                column = pd.to_numeric(column).clip(distribution.low, distribution.high)
-            if name in self.model.conditions:
-                parent, values = self.model.conditions[name]
-                column = column.where(columns[parent].isin(values), None)
-            columns[name] = column
-        return pd.DataFrame(columns, index=frame.index)
+        return self.model.clip(frame[list(self._mapped)].assign(**self.report.fixed))
 
     def to_user(self, configs: Sequence[Mapping[str, Any]]) -> list[Config]:
         """Turn configurations the model knows into the nearest ones of the user's space.
@@ -138,15 +126,60 @@ class Transfer:
         """
         if self.user is self.model:
             return [dict(config) for config in configs]
-        shared = self.model.to_frame(configs)[list(self.report.mapped)]
+        shared = self.model.to_frame(configs)[list(self._mapped)]
+        for name, own in self._mapped.items():
+            known = self._known[name]
+            if isinstance(own, Choice) and isinstance(known, Number):
+                shared[name] = _nearest_choices(shared[name], own, known)
         return self.user.nearest(shared)
 
 
-def _alike(a: Distribution, b: Distribution) -> bool:
-    if isinstance(a, CategoricalDistribution) != isinstance(b, CategoricalDistribution):
-        return False
-    return not isinstance(a, CategoricalDistribution) or bool(set(_choices(a)) & set(_choices(b)))
+def _alike(own: Parameter, known: Parameter) -> bool:
+    if isinstance(known, Number):
+        return isinstance(own, Number) or not any(_foreign(v, known) for v in _reach(own))
+    return isinstance(own, Choice) and not all(_foreign(v, known) for v in _reach(own))
 
 
-def _choices(distribution: Distribution) -> tuple[Any, ...]:
-    return distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
+def _reach(own: Parameter) -> Sequence[Any]:
+    """Return the choices, or the ends of the range."""
+    if isinstance(own, Choice):
+        return own.distribution.choices
+    return own.distribution.low, own.distribution.high
+
+
+def _foreign(value: Any, known: Parameter) -> bool:
+    """Whether the model knows nothing of a value, nor of any near it."""
+    if isinstance(known, Choice):
+        return not _among(value, known.distribution.choices)
+    return isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number)
+
+
+def _beyond(reach: Sequence[Any], known: Parameter) -> str:
+    """Say how far values reach beyond what the model has seen; "" if they do not."""
+    new = [value for value in reach if _foreign(value, known)]
+    if new:
+        return f"never seen: {', '.join(map(repr, new))}"
+    if isinstance(known, Number):
+        low, high = known.distribution.low, known.distribution.high
+        if not low <= min(reach) <= max(reach) <= high:
+            return f"seen from {low:g} to {high:g}"
+    return ""
+
+
+def _nearest(value: Any, known: Parameter) -> Any:
+    if isinstance(known, Choice):
+        return known.check(value, "")
+    return known.values(known.nearest(pd.Series([value])))[0]
+
+
+def _nearest_choices(column: pd.Series[Any], own: Choice, known: Number) -> list[Any]:
+    """Turn the model's numbers into the user's choices nearest to them on the model's scale."""
+    choices = own.distribution.choices
+    levels = known.levels(column)
+    apart = known.encode(levels) - known.encode(known.nearest(pd.Series(choices)))[:, 0]
+    found = np.abs(apart).argmin(axis=1)  # (rows, choices)
+    return [None if np.isnan(x) else choices[i] for x, i in zip(levels, found, strict=True)]
+
+
+def _among(value: Any, values: Iterable[Any]) -> bool:
+    return identity(value) in map(identity, values)

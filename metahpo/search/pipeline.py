@@ -30,6 +30,7 @@ from metahpo.space import Config, Space
 _WRAPPERS = {
     "CalibratedClassifierCV": "estimator",
     "FixedThresholdClassifier": "estimator",
+    "LabelEncodedClassifier": "estimator",
     "TransformedTargetRegressor": "regressor",
     "TunedThresholdClassifierCV": "estimator",
 }
