@@ -28,12 +28,15 @@ class ArtifactFormat:
         File name of the header.
     required : tuple of str
         What a header must hold.
+    files : tuple of str
+        What a folder must hold beside the header.
     """
 
     name: str
     version: int
     header: str
     required: tuple[str, ...]
+    files: tuple[str, ...] = ()
 
     def write(self, folder: Path, header: Mapping[str, Any], files: Mapping[str, Writer]) -> None:
         """Write the files, then the header with their checksums; a folder without is unfinished.
@@ -79,7 +82,10 @@ class ArtifactFormat:
         for name in (*self.required, "sha256"):
             if name not in header:
                 raise ValueError(f"{path} is damaged: it has no {name!r}")
-        for name, checksum in header["sha256"].items():
+        checksums = header["sha256"]
+        if not isinstance(checksums, dict) or not checksums.keys() >= set(self.files):
+            raise ValueError(f"{path} is damaged: its checksums are not those of a {kind}")
+        for name, checksum in checksums.items():
             if not (folder / name).is_file():
                 raise ValueError(f"{folder / name} is missing")
             if _sha256(folder / name) != checksum:

@@ -20,6 +20,8 @@ def around(
 ) -> list[Config]:
     """Draw configurations near good ones: some parameters moved a little, a lot, or re-drawn.
 
+    What an incumbent leaves inactive is drawn anew, for where a changed parent activates it.
+
     Parameters
     ----------
     space : Space
@@ -29,16 +31,13 @@ def around(
         How many to draw.
     rng : numpy.random.Generator
     """
-    centres = space.encode(incumbents)[rng.integers(len(incumbents), size=n)]
-    fresh = space.encode(space.sample(n, seed=int(rng.integers(2**31)), method="random"))
-    step = rng.choice(_SPREADS, size=(n, 1)) * rng.standard_normal(centres.shape)
-    moved = np.clip(centres + step, 0.0, 1.0)
+    rows = rng.integers(len(incumbents), size=n)
+    fresh = rng.random((n, len(space.columns)))  # the largest of uniform columns: a fair choice
+    start = np.where(space.mask(incumbents)[rows], space.encode(incumbents)[rows], fresh)
+    step = rng.choice(_SPREADS, size=(n, 1)) * rng.standard_normal(start.shape)
+    categorical = np.array([column.choice is not None for column in space.columns])
+    moved = np.where(categorical, fresh, np.clip(start + step, 0.0, 1.0))
     flip = rng.random((n, len(space.names))) < _FLIP
     flip[np.arange(n), rng.integers(len(space.names), size=n)] = True  # at least one
-    array = centres.copy()
-    for j, name in enumerate(space.names):
-        where = space.slices[name]
-        categorical = space.columns[where.start].choice is not None
-        source = fresh if categorical else moved
-        array[flip[:, j], where] = source[flip[:, j], where]
-    return space.decode(array)
+    width = [where.stop - where.start for where in space.slices.values()]
+    return space.decode(np.where(np.repeat(flip, width, axis=1), moved, start))

@@ -32,6 +32,7 @@ _FORMAT = ArtifactFormat(
     1,
     "model.json",
     ("space", "direction", "metric", "card", "scale", "noise"),
+    ("model.safetensors", "tasks.parquet", "pool.parquet"),
 )
 _POOL = 1000  # configurations that zero-shot suggestions are chosen from
 _SHOWN = (1, 2, 5, 10)  # numbers of suggestions for which the card says what they reach
@@ -265,6 +266,13 @@ class MetaModel:
             path = _SHIPPED / task / resolve_learner(learner, task).name
         folder = Path(path)
         header = _FORMAT.read(folder)
+        try:
+            return cls._read(folder, header)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{folder} holds no valid MetaModel: {error}") from error
+
+    @classmethod
+    def _read(cls, folder: Path, header: Mapping[str, Any]) -> MetaModel:
         from safetensors.numpy import load_file
 
         space = Space.from_json(header["space"])
