@@ -20,13 +20,17 @@ def check_table(X: Any) -> None:
     Raises
     ------
     ValueError
-        If there are no rows, or if two columns have the same name.
+        If there are no rows or no columns, if two columns have the same name, or for complex
+        numbers.
     """
-    shape = np.shape(X) if not hasattr(X, "shape") else X.shape
-    if len(shape) and shape[0] == 0:
-        raise ValueError(
-            f"X has 0 samples (shape={tuple(shape)}) while a minimum of 1 is required"
-        )
+    shape = tuple(X.shape) if hasattr(X, "shape") else (len(X),)
+    for size, what in zip(shape, ("sample", "feature"), strict=False):
+        if size == 0:
+            raise ValueError(
+                f"Found array with 0 {what}(s) (shape={shape}) while a minimum of 1 is required."
+            )
+    if np.iscomplexobj(X):
+        raise ValueError("Complex data not supported: X holds complex numbers")
     if isinstance(X, pd.DataFrame) and not X.columns.is_unique:
         twice = [str(name) for name in X.columns[X.columns.duplicated()].unique()]
         raise ValueError(f"X has several columns named {', '.join(map(repr, twice))}; rename them")
@@ -44,9 +48,11 @@ def check_target(y: Any, task: Task | None) -> None:
     Raises
     ------
     ValueError
-        For missing or infinite values, text for a regressor, numbers with fractions or a single
-        class for a classifier.
+        For no target, for missing or infinite values, for text where a regressor needs numbers,
+        and for fractions or a single class where a classifier needs classes.
     """
+    if task is not None and y is None:
+        raise ValueError(f"{task} requires y to be passed, but the target y is None")
     values = _single(y)
     if task is None or values is None:
         return

@@ -50,13 +50,10 @@ class DelegatingSearch(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
             )
 
     def __sklearn_tags__(self) -> Tags:
-        """Return the tags of the estimator, as far as a search passes them on."""
-        tags, inner = super().__sklearn_tags__(), get_tags(self.estimator)
-        tags.estimator_type = inner.estimator_type
-        tags.classifier_tags = deepcopy(inner.classifier_tags)
-        tags.regressor_tags = deepcopy(inner.regressor_tags)
-        tags.input_tags.pairwise = inner.input_tags.pairwise
-        tags.input_tags.sparse = inner.input_tags.sparse
+        """Return the tags of the estimator: what it takes, the search takes."""
+        tags = deepcopy(get_tags(self.estimator))
+        tags.array_api_support = False
+        tags.requires_fit = True
         return tags
 
     @property

@@ -102,7 +102,7 @@ def run_study(
             raise
         warnings.warn(
             f"interrupted after {len(finished(study))} trials; going on with the best of them",
-            stacklevel=4,
+            stacklevel=3,
         )
 
 
