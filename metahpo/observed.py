@@ -19,7 +19,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from metahpo.parameter import Distribution, parameter
+from metahpo.parameter import Distribution, Parameter, parameter
 from metahpo.space import Config, Space
 
 Numeric = FloatDistribution | IntDistribution
@@ -113,15 +113,20 @@ def nearest_configs(space: Space, trials: Sequence[Mapping[str, Any]]) -> list[C
     """
     held: list[Config] = [{} for _ in trials]
     for name, distribution in space.distributions.items():
+        reader = parameter(name, distribution)
         for config, params in zip(held, trials, strict=True):
             if name in params:
-                config.update((name, v) for v in nearest_value(distribution, params[name]))
+                config.update((name, value) for value in _nearest(reader, params[name]))
     return [{name: c[name] for name in space.active(c) if name in c} for c in held]
 
 
-def nearest_value(distribution: Distribution, value: Any) -> list[Any]:
-    """Return the value, or the nearest that the distribution has, as a list of one; else none."""
-    reader = parameter("", distribution)
+def can_read(distribution: Distribution, value: Any) -> bool:
+    """Tell whether a value is one of the choices, or any number where numbers are expected."""
+    return bool(_nearest(parameter("", distribution), value))
+
+
+def _nearest(reader: Parameter, value: Any) -> list[Any]:
+    """Return the nearest value that a parameter can take, in a list; none for a foreign choice."""
     try:
         return [reader.check(value, "")]
     except ValueError:

@@ -28,9 +28,9 @@ from metahpo.metafeatures import describe
 from metahpo.metamodel import DEFAULT, MetaModel
 from metahpo.observed import (
     Shown,
+    can_read,
     narrowed,
     nearest_configs,
-    nearest_value,
     observed_space,
     pinned,
 )
@@ -315,7 +315,7 @@ def _checked_fixed(fixed: Mapping[str, Any], known: Space) -> Config:
                 f"fixed names {name!r}, which the model does not know; it knows "
                 f"{', '.join(known.names)}"
             )
-        if not nearest_value(known.distributions[name], value):
+        if not can_read(known.distributions[name], value):
             raise ValueError(
                 f"fixed sets {name}={value!r}, of which the model knows nothing; it knows "
                 f"{known.distributions[name]}"
