@@ -18,7 +18,7 @@ from metahpo.artifact import ArtifactFormat
 from metahpo.metadataset import Direction, MetaDataset
 from metahpo.space import Config, Space
 from metahpo.surrogate.belief import ScalePrior
-from metahpo.surrogate.features import FeatureNet, train_features
+from metahpo.surrogate.features import FeatureNet, FeatureOptions, train_features
 from metahpo.surrogate.relevance import Relevance, fit_relevance
 from metahpo.surrogate.scores import KNOTS, gaussian_ranks, profile, spread
 from metahpo.surrogate.tasks import TaskPrior, fit_task_prior
@@ -82,7 +82,14 @@ class MetaModel:
     # ------------------------------------------------------------------ training
 
     @classmethod
-    def fit(cls, md: MetaDataset, *, device: str = "auto", seed: int = 0) -> MetaModel:
+    def fit(
+        cls,
+        md: MetaDataset,
+        *,
+        device: str = "auto",
+        seed: int = 0,
+        options: FeatureOptions | None = None,
+    ) -> MetaModel:
         """Train on past evaluations.
 
         The model is trained twice: on four fifths of the tasks, to measure on the rest what the
@@ -95,6 +102,8 @@ class MetaModel:
             "cpu", "cuda", or "auto" for CUDA where there is one.
         seed : int, default=0
             The same seed on the same machine gives the same model.
+        options : FeatureOptions, optional
+            How the network is built and trained.
 
         Raises
         ------
@@ -102,8 +111,8 @@ class MetaModel:
             If no task has two different scores.
         """
         varied, where = _varied(md), _device(device)
-        held_out = _held_out(varied, device=where, seed=seed)
-        model = _train(varied, device=where, seed=seed)
+        held_out = _held_out(varied, device=where, seed=seed, options=options)
+        model = _train(varied, device=where, seed=seed, options=options)
         return replace(model, card={**_card(varied, md), "held_out": held_out, "seed": seed})
 
     @classmethod
@@ -381,13 +390,17 @@ def _varied(md: MetaDataset) -> MetaDataset:
     return md.subset(varied)
 
 
-def _train(md: MetaDataset, *, device: str, seed: int) -> MetaModel:
+def _train(
+    md: MetaDataset, *, device: str, seed: int, options: FeatureOptions | None
+) -> MetaModel:
     scores = _oriented(md)
     X = _inputs(md.space, md.trials)
     counts = np.array([len(s) for s in scores.values()])
     owner = np.repeat(np.arange(len(counts)), counts)
     z = [gaussian_ranks(s) for s in scores.values()]
-    features = train_features(X, owner, np.concatenate(z), device=device, seed=seed)
+    features = train_features(
+        X, owner, np.concatenate(z), options=options, device=device, seed=seed
+    )
     phi = np.split(features(X), np.cumsum(counts)[:-1])
     prior = fit_task_prior(zip(phi, z, strict=True))
     pool = _pool(md, scores, seed)
@@ -452,7 +465,9 @@ def _pool(md: MetaDataset, scores: Mapping[str, Array], seed: int) -> list[Confi
     return list(pool.values())
 
 
-def _held_out(md: MetaDataset, *, device: str, seed: int) -> dict[str, Any] | None:
+def _held_out(
+    md: MetaDataset, *, device: str, seed: int, options: FeatureOptions | None
+) -> dict[str, Any] | None:
     """Measure, on tasks held out, how far the first suggestions are from each task's best."""
     groups = _families(md)
     names = sorted(set(groups.values()))
@@ -460,9 +475,8 @@ def _held_out(md: MetaDataset, *, device: str, seed: int) -> dict[str, Any] | No
     if n_held == 0 or len(names) - n_held < 2:
         return None
     held = set(np.random.default_rng(seed).permutation(names)[:n_held])
-    model = _train(
-        md.subset(t for t in md.task_ids if groups[t] not in held), device=device, seed=seed
-    )
+    kept = md.subset(t for t in md.task_ids if groups[t] not in held)
+    model = _train(kept, device=device, seed=seed, options=options)
     regrets = []
     for task_id in (t for t in md.task_ids if groups[t] in held):
         part = md.subset([task_id])
