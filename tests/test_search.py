@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
+import pyarrow as pa
 import pytest
 import sklearn
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -27,7 +28,7 @@ from sklearn.model_selection import (
     cross_val_score,
 )
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -244,6 +245,13 @@ def test_takes_any_table(kind: Any) -> None:
     assert done.meta_features_["nr_inst"] == len(X)
 
 
+def test_takes_tables_of_other_libraries() -> None:
+    table = pa.table({name: X[:, i] for i, name in enumerate("abcde")})
+    to_pandas = FunctionTransformer(lambda table: table.to_pandas())
+    done = search(make_pipeline(to_pandas, SVC()), {"svc__C": LOGISTIC["C"]}).fit(table, Y)
+    assert done.meta_features_["nr_attr"] == 5
+
+
 def test_takes_texts() -> None:
     texts = [f"{'good' if y else 'bad'} thing {i % 7}" for i, y in enumerate(Y)]
     pipeline = make_pipeline(TfidfVectorizer(), SVC())
@@ -410,7 +418,7 @@ def test_failures_can_be_raised() -> None:
 
 def test_when_all_trials_fail_it_says_why() -> None:
     odd = {"max_depth": CategoricalDistribution([1, 3, 5])}
-    with pytest.raises(ValueError, match=r"all 3 trials failed, the last with: .*is odd"):
+    with pytest.raises(ValueError, match=r"3 failed, the last with: .*is odd"):
         search(Fragile(random_state=0, max_depth=1), odd).fit(X, Y)
 
 
@@ -463,6 +471,7 @@ FRAME = pd.DataFrame(X, columns=list("abcde"))
         (X, Y, {"scoring": ["f1", "accuracy"], "refit": "f2"}, "refit='f2'.*'f1', 'accuracy'"),
         (X, Y, {"scoring": lambda m, X, y: {"a": 1.0, "b": 1.0}}, "must name the one to tune"),
         (X, Y, {"n_trials": 0}, "n_trials is 0"),
+        (X, Y, {"n_trials": 2.5}, r"n_trials is 2\.5"),
         (X, Y, {"n_trials": None}, "never end"),
         (X, Y, {"timeout": "10m"}, "timeout is '10m'"),
         (X, Y, {"error_score": "ignore"}, "error_score"),

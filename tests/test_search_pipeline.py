@@ -140,7 +140,7 @@ def test_a_searched_number_leaves_its_rule_open() -> None:
     assert plan.params_of({"gamma": 0.1}) == {"gamma": 0.1}
 
 
-@pytest.mark.parametrize("gamma", ["auto", np.float64(0.5), -1])
+@pytest.mark.parametrize("gamma", ["auto", np.float32(0.5), -1])
 def test_settings_that_the_model_has_no_word_for_are_not_fixed(gamma: Any) -> None:
     plan = plan_search(SVC(gamma=gamma, class_weight={0: 2}), {"C": C}, inexperienced("svc"))
     assert "class_weight" not in plan.fixed

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +246,7 @@ def _settings(place: Place, searched: Iterable[str] = ()) -> Config:
 def _is_said(name: str, value: Any, learner: Learner) -> bool:
     """Whether a learner's space has words for a value of an estimator's parameter."""
     distribution = learner.space.distributions.get(name)
-    plain = value is None or isinstance(value, str | bool | int | float)
+    plain = value is None or isinstance(value, str | bool) or _is_number(value)
     if distribution is None or (plain and value in learner.symbols.get(name, ())):
         return True
     if isinstance(distribution, CategoricalDistribution):
@@ -281,7 +282,7 @@ def _into(distribution: BaseDistribution, value: Any) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _holds(space: Space, config: Config) -> bool:

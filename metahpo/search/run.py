@@ -117,9 +117,9 @@ def outcomes(study: Study) -> list[tuple[FrozenTrial, list[Fold]]]:
     found = [(t, t.user_attrs[_FOLDS]) for t in finished(study) if _FOLDS in t.user_attrs]
     if not any(trial.state == TrialState.COMPLETE for trial, _ in found):
         errors = [fold["error"] for _, folds in found for fold in folds if "error" in fold]
-        reason = errors[-1] if errors else "the metric could not be computed"
+        reason = errors[-1] if errors else "no finite score"
         raise ValueError(
-            f"all {len(found)} trials failed, the last with: {reason}. "
+            f"no trial succeeded; {len(found)} failed, the last with: {reason}. "
             "error_score='raise' shows where"
         )
     return found

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.study import Study
@@ -31,6 +30,7 @@ from metahpo.sampler import MetaSampler
 from metahpo.search.checks import check_folds, check_table, check_target
 from metahpo.search.delegation import DelegatingSearch
 from metahpo.search.folds import CrossValidation, ErrorScore, Fold, metrics_of
+from metahpo.search.inputs import as_table
 from metahpo.search.pipeline import Plan, plan_search, task_of
 from metahpo.search.results import cv_results
 from metahpo.search.run import Callback, objective_of, outcomes, run_study
@@ -242,7 +242,7 @@ class MetaSearchCV(DelegatingSearch):
     def _check_options(self) -> None:
         if self.n_trials is None and self.timeout is None:
             raise ValueError("n_trials and timeout are both None; the search would never end")
-        if self.n_trials is not None and not (_is_number(self.n_trials) and self.n_trials >= 1):
+        if self.n_trials is not None and not (_is_whole(self.n_trials) and self.n_trials >= 1):
             raise ValueError(f"n_trials is {self.n_trials!r}; it must be a positive whole number")
         if self.timeout is not None and not (_is_number(self.timeout) and self.timeout > 0):
             raise ValueError(
@@ -384,6 +384,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def _routing_enabled() -> bool:
     return bool(get_config()["enable_metadata_routing"])
 
@@ -393,8 +397,7 @@ def _described(estimator: Any, X: Any, y: Any) -> MetaFeatures | None:
     task = task_of(estimator)
     if task is None or y is None or get_tags(estimator).input_tags.pairwise:
         return None
-    table = X if hasattr(X, "shape") else pd.DataFrame(X)
-    target = np.asarray(y)
+    table, target = as_table(X), np.asarray(y)
     if len(table.shape) != 2 or (target.ndim == 2 and target.shape[1] > 1):
         return None
     return describe(table, target.ravel(), task)

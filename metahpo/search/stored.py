@@ -29,6 +29,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from scipy import sparse
 
 from metahpo.search.folds import CrossValidation
+from metahpo.search.inputs import as_table
 from metahpo.space import Config, Space
 
 _IDENTITY = "metahpo:search"  # user attribute of the study: what was searched, on what
@@ -112,7 +113,7 @@ def _digest(*tables: Any) -> str:
             for part in (rows.data, rows.indices, rows.indptr):
                 digest.update(np.ascontiguousarray(part).tobytes())
             continue
-        frame = pd.DataFrame(table)
+        frame = pd.DataFrame(as_table(table))
         digest.update(repr(list(frame.columns)).encode())
         digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
     return digest.hexdigest()[:16]
