@@ -391,7 +391,7 @@ def _varied(md: MetaDataset) -> MetaDataset:
 
 
 def _train(
-    md: MetaDataset, *, device: str, seed: int, options: FeatureOptions | None
+    md: MetaDataset, *, device: str, seed: int, options: FeatureOptions | None = None
 ) -> MetaModel:
     scores = _oriented(md)
     X = _inputs(md.space, md.trials)
@@ -466,7 +466,7 @@ def _pool(md: MetaDataset, scores: Mapping[str, Array], seed: int) -> list[Confi
 
 
 def _held_out(
-    md: MetaDataset, *, device: str, seed: int, options: FeatureOptions | None
+    md: MetaDataset, *, device: str, seed: int, options: FeatureOptions | None = None
 ) -> dict[str, Any] | None:
     """Measure, on tasks held out, how far the first suggestions are from each task's best."""
     groups = _families(md)
