@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import numpy as np
+
 Preprocessing = Literal["scaled", "ordinal", "imputed", "native"]
 
 
@@ -56,8 +58,7 @@ def preprocessor(kind: Preprocessing, random_state: int | None = 0) -> Any:
     if kind == "imputed":
         return make_pipeline(table, SimpleImputer())
     # as an array: XGBoost and LightGBM refuse columns named "income [USD]"
-    return make_pipeline(table, FunctionTransformer(_array, feature_names_out="one-to-one"))
-
-
-def _array(X: Any) -> Any:
-    return X.to_numpy(dtype="float32")
+    as_array = FunctionTransformer(
+        np.asarray, kw_args={"dtype": "float32"}, feature_names_out="one-to-one"
+    )
+    return make_pipeline(table, as_array)
