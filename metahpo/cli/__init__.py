@@ -1,0 +1,90 @@
+"""The command line: ``metahpo tune | suggest | describe | collect | train``.
+
+Commands import what they need when they run, so that ``metahpo --help`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from metahpo.cli import collect, describe, suggest, train, tune
+from metahpo.cli.console import err
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="metahpo",
+    help="Hyperparameter tuning that starts from experience instead of from zero.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for name, module in {
+    "tune": tune,
+    "suggest": suggest,
+    "describe": describe,
+    "collect": collect,
+    "train": train,
+}.items():
+    app.command(name)(module.command)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from metahpo import __version__
+
+        print(f"metahpo {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; every error that is the user's to mend is one line on standard error.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        ``sys.argv[1:]`` by default.
+
+    Returns
+    -------
+    int
+        The exit code: 0, 2 for bad input, 130 after Ctrl-C.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        # a command that ends early (--help, Ctrl-C) returns its exit code, any other None
+        return app(given, prog_name="metahpo", standalone_mode=False) or 0
+    except typer.TyperException as error:
+        _say(error.format_message())
+    except Exception as error:
+        if not _is_expected(error):
+            raise
+        _say(_words(error))
+    return 2
+
+
+def _is_expected(error: Exception) -> bool:
+    from metahpo.openml import OpenMLError
+
+    return isinstance(error, (ValueError, OSError, OpenMLError))
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    return str(error) or type(error).__name__
+
+
+def _say(message: str) -> None:
+    err.print("[bold red]error:[/]", end=" ")
+    err.print(" ".join(message.split()), markup=False)

@@ -1,0 +1,78 @@
+"""``metahpo demo``: warm against cold on real datasets that no training saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from metahpo.cli import options
+from metahpo.cli.console import err, out
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from metahpo.bench.summary import Standing
+
+Folder = Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")]
+
+
+def command(out_folder: Folder = Path("metahpo-demo"), jobs: options.Jobs = 2) -> None:
+    """Tune [bold]real datasets[/] that no training saw, warm and cold, and compare."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from metahpo.bench import demo
+    from metahpo.bench.methods import methods
+
+    total = len(demo.CONTESTS) * len(demo.METHODS) * demo.SEEDS
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    err.print(
+        f"{len(demo.CONTESTS)} datasets of scikit-learn, {demo.N_TRIALS} trials, "
+        f"{demo.SEEDS} seeds, {len(demo.METHODS)} methods"
+    )
+    with Progress(TextColumn("{task.description}"), *columns, console=err) as progress:
+        bar = progress.add_task("starting", total=total)
+        standings = demo.run_demo(
+            out_folder,
+            n_jobs=jobs,
+            finished=lambda entry: progress.update(
+                bar,
+                advance=1,
+                description=f"{entry.contest.name}: {methods[entry.method].label}",
+            ),
+        )
+    out.print(_table(standings))
+    out.print(f"\nThe same as a picture: {out_folder / 'curves.png'}; all trials: runs.csv there.")
+
+
+def _table(standings: list[Standing]) -> Table:
+    from rich.table import Table
+
+    from metahpo.bench import demo
+    from metahpo.bench.summary import to_rows
+
+    head, rows = to_rows(standings, demo.AT)
+    table = Table(
+        box=None,
+        header_style="dim",
+        padding=(0, 2, 0, 0),
+        caption="@n: best cross-validated score after n trials, mean ± sd over the seeds. catches "
+        "up: when the mean\nis first what the better cold method has at the end.",
+        caption_justify="left",
+    )
+    for i, column in enumerate(head):
+        table.add_column(column, justify="left" if i < 2 else "right")
+    last = ""
+    for dataset, method, *cells in rows:
+        style = "bold" if method == "metahpo" else ""
+        table.add_row(dataset if dataset != last else "", method, *cells, style=style)
+        last = dataset
+    return table

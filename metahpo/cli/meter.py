@@ -1,0 +1,75 @@
+"""How far a search is: a live line in a terminal, elsewhere a line whenever the best improves."""
+
+from __future__ import annotations
+
+import math
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from metahpo.cli.console import err
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+
+class TrialMeter:
+    """Counts a study's finished trials and shows the best score so far; an Optuna callback.
+
+    Parameters
+    ----------
+    total : int
+        How many trials there are to be.
+    metric : str
+        What the scores are.
+    """
+
+    def __init__(self, total: int, metric: str) -> None:
+        self._metric = metric
+        self._best = -math.inf
+        self._total = total
+        self._bar = Progress(
+            TextColumn("  trials"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=err,
+            disable=not err.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, study: Study, trial: FrozenTrial) -> None:
+        """Count the trials that are finished, whoever ran them, and look at the latest."""
+        states = [t.state.name for t in study.get_trials(deepcopy=False)]
+        done = states.count("COMPLETE") + states.count("FAIL")
+        best = study.best_value if "COMPLETE" in states else -math.inf
+        improved, self._best = best > self._best, max(best, self._best)
+        if math.isfinite(best):
+            words = f"best {self._metric} {best:.4f}{_gain(study, best)}"
+        else:
+            words = "none has a score yet"
+        self._bar.update(self._task, completed=done, description=words)
+        if improved and not err.is_terminal:
+            err.print(f"  trial {done} of {self._total}: {words}", markup=False)
+
+
+def _gain(study: Study, best: float) -> str:
+    from metahpo.tuning import DEFAULT_SCORE
+
+    default = study.user_attrs.get(DEFAULT_SCORE)
+    return "" if default is None else f" ({best - default:+.4f} on the library default)"

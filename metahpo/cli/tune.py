@@ -1,0 +1,153 @@
+"""``metahpo tune``: a warm-started study of one table, and what came of it."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import re
+import shlex
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from metahpo.cli import options
+from metahpo.cli.console import err, note, out
+from metahpo.cli.meter import TrialMeter
+
+if TYPE_CHECKING:
+    from metahpo.report import TuningResult
+
+Trials = Annotated[int, typer.Option("--trials", "-n", min=1, help="Configurations to try.")]
+Timeout = Annotated[
+    str | None, typer.Option(help="Start no trial after this long: 90s, 10m, 1h30m.")
+]
+Metric = Annotated[
+    str | None, typer.Option(help="A scikit-learn scorer.  [dim]\\[accuracy or r2]")
+]
+Folds = Annotated[int, typer.Option("--cv", min=2, help="Folds of the cross-validation.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Folds fitted side by side.")]
+Storage = Annotated[
+    str | None, typer.Option(help="Optuna's storage URL.  [dim]\\[a file in --out]")
+]
+StudyName = Annotated[str | None, typer.Option(help="The study in it.  [dim]\\[TABLE-LEARNER]")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="The folder to write.  [dim]\\[metahpo-tune/TABLE-LEARNER]"),
+]
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
+
+
+def command(
+    table: options.Table,
+    target: options.Target,
+    learner: options.LearnerName = "auto",
+    trials: Trials = 30,
+    timeout: Timeout = None,
+    metric: Metric = None,
+    cv: Folds = 5,
+    jobs: Jobs = 1,
+    task: options.Task = options.TaskKind.auto,
+    model: options.Model = "default",
+    seed: options.Seed = 0,
+    storage: Storage = None,
+    study_name: StudyName = None,
+    out_folder: Out = None,
+) -> None:
+    """Tune a learner on a table, [bold]starting from experience[/].
+
+    Ctrl-C keeps the best so far; the same command goes on with a study that was stopped.
+    """
+    seconds = None if timeout is None else _seconds(timeout)
+    # convergence warnings and the like, from every fold of every trial; workers inherit it
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    warnings.simplefilter("ignore")
+
+    from metahpo.catalogue import resolve_learner
+    from metahpo.collect.plan import DEFAULT_METRIC
+    from metahpo.tables import read_table
+    from metahpo.tuning import Tuning
+
+    data = read_table(table, target, task.value)
+    for text in data.notes:
+        note(text)
+    chosen = resolve_learner(learner, data.task)
+    name = f"{table.stem}-{chosen.name}"
+    folder = _writable(out_folder or Path("metahpo-tune", name))
+    tuning = Tuning(data, chosen, metric or DEFAULT_METRIC[data.task], cv, seed, jobs, model)
+    with TrialMeter(trials, tuning.metric) as meter:
+        search = tuning.search(
+            trials, seconds, storage or _sqlite(folder), study_name or name, [meter]
+        )
+    result = tuning.result(search, shlex.join(["metahpo", *sys.argv[1:]]))
+    _write(result, search.best_estimator_, folder)
+    _tell(result, folder, trials)
+
+
+def _seconds(text: str) -> float:
+    match = _DURATION.fullmatch(text.strip())
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    total = 3600 * hours + 60 * minutes + seconds
+    if not total:
+        raise ValueError(f"--timeout is {text!r}; write it as 90s, 10m or 1h30m")
+    return float(total)
+
+
+def _writable(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    return folder
+
+
+def _sqlite(folder: Path) -> str:
+    from sqlalchemy import URL
+
+    return URL.create("sqlite", database=str(folder / "study.db")).render_as_string()
+
+
+def _write(result: TuningResult, fitted: Any, folder: Path) -> None:
+    """Write everything that is kept of a result, the page last."""
+    import joblib
+
+    from metahpo.files import replace_file
+    from metahpo.report import write_best, write_page, write_trials
+
+    with replace_file(folder / "model.joblib") as temporary:
+        joblib.dump(_self_sufficient(fitted, list(result.table.kinds)), temporary, compress=3)
+    write_best(result, folder / "best.json")
+    write_trials(result, folder / "trials.csv")
+    write_page(result, folder / "report.html")
+
+
+def _self_sufficient(fitted: Any, columns: list[str]) -> Any:
+    """Let a fitted pipeline take the table as the file holds it, with columns it does not use."""
+    from sklearn.pipeline import Pipeline
+    from skrub import SelectCols
+
+    return Pipeline([("columns", SelectCols(columns)), *fitted.steps])
+
+
+def _tell(result: TuningResult, folder: Path, wanted: int) -> None:
+    best, default = result.best, result.default_score
+    gain = "" if math.isnan(default) else f", the library default {default:.4f}"
+    tried = len(result.trials)
+    out.print(f"[bold]{result.metric} {best.score:.4f}[/] in trial {best.number} of {tried}{gain}")
+    out.print()
+    out.print(result.code, markup=False)
+    transfer = result.transfer
+    if transfer.unknown or transfer.clipped:
+        note(f"what the model knew of the space: {transfer}")
+    if tried < wanted:
+        err.print(f"stopped after {tried} of {wanted} trials; the same command goes on")
+    for name, what in {
+        "report.html": "to look at",
+        "model.joblib": "the fitted pipeline; joblib files run code when loaded",
+        "best.json": "the best configuration",
+        "trials.csv": "all configurations",
+    }.items():
+        err.print(f"  [cyan]{folder / name}[/]  [dim]{what}[/]")
