@@ -268,7 +268,7 @@ class MetaSampler(BaseSampler):
         news = (report.unknown, report.clipped)
         if certain and news != self._noted:
             self._noted = news
-            _logger.warning("not all that this study tunes is known to the model: %s", report)
+            _logger.warning("MetaSampler: the model does not know all that is tuned; %s", report)
 
     def _seed(self, trial: FrozenTrial, name: str = "") -> int:
         """Derive a seed from the trial: the same whenever and wherever its turn comes."""
