@@ -23,7 +23,7 @@ def gaussian_ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of float, shape (n,)
-        Ties share their average rank; the mean is zero.
+        Ties share their average rank; without ties the mean is zero.
 
     References
     ----------

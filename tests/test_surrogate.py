@@ -1,0 +1,467 @@
+"""The surrogate's mathematics against dense, brute-force and hand-worked answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from scipy.integrate import quad
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal, norm
+from sklearn.gaussian_process.kernels import Matern
+
+from metahpo.surrogate import belief
+from metahpo.surrogate.belief import Posterior, ScalePrior, Setting, condition
+from metahpo.surrogate.features import FeatureNet, FeatureOptions, train_features
+from metahpo.surrogate.kernels import matern52
+from metahpo.surrogate.relevance import Relevance, fit_relevance
+from metahpo.surrogate.scores import KNOTS, gaussian_ranks, profile, spread
+from metahpo.surrogate.tasks import TaskPrior, fit_task_prior
+
+Array = NDArray[np.float64]
+
+
+# ---------------------------------------------------------------------- scores
+
+
+def test_ranks_become_normal_quantiles() -> None:
+    # ranks 3, 1, 2 of 3 are the quantiles 5/6, 1/6, 1/2
+    assert gaussian_ranks(np.array([9.0, -4.0, 0.1])) == pytest.approx(
+        [0.9674215661, -0.9674215661, 0.0]
+    )
+
+
+def test_failures_rank_with_the_worst_and_ties_share_their_rank() -> None:
+    z = gaussian_ranks(np.array([np.nan, 0.5, np.nan, 0.7]))
+    assert z == pytest.approx(norm.ppf([0.25, 0.625, 0.25, 0.875]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(scores=arrays(float, st.integers(1, 40), elements=st.floats(-5, 5, width=16)))
+def test_ranks_see_the_order_and_nothing_else(scores: Array) -> None:
+    z = gaussian_ranks(scores)
+    if len(set(scores)) == len(scores):
+        assert z.mean() == pytest.approx(0, abs=1e-9)
+    np.testing.assert_allclose(gaussian_ranks(3 * scores - 1), z)
+    np.testing.assert_allclose(gaussian_ranks(scores**3), z)
+    np.testing.assert_allclose(gaussian_ranks(-scores), -z, atol=1e-12)
+
+
+def test_the_spread_is_the_score_per_unit_of_rank() -> None:
+    z = gaussian_ranks(np.arange(40.0))
+    assert spread(3 + 0.02 * z) == pytest.approx(0.02)
+    # what failed and what is junk does not stretch it
+    assert spread(np.append(3 + 0.02 * z, [np.nan] * 5)) == pytest.approx(0.02)
+    junk = np.where(z < -1, -1e6, 3 + 0.02 * z)
+    assert spread(junk) == pytest.approx(0.02)
+    assert spread(np.ones(10)) == 0
+
+
+def test_a_profile_remembers_a_tasks_quantiles_from_worst_to_best() -> None:
+    assert profile(np.linspace(2, 4, 101)) == pytest.approx(KNOTS)
+    assert profile(np.array([0.5, np.nan, 0.5])) == pytest.approx(1)
+    for scores in (
+        np.array([0.0, 1.0]),
+        np.array([-1e9, 0.5, 0.6, 0.7]),
+        np.array([0.0, 1, 1, 1]),
+    ):
+        knots = profile(scores)
+        assert (np.diff(knots) >= 0).all()
+        assert (knots[0], knots[-1]) == (0, 1)
+
+
+# ---------------------------------------------------------------------- features
+
+
+def test_features_fit_tasks_that_share_them() -> None:
+    """With a linear head a task, the features explain responses of two shared patterns."""
+    rng = np.random.default_rng(0)
+    X = rng.random((600, 3))
+    task = np.repeat(np.arange(20), 30)
+    patterns = np.stack([np.sin(4 * X[:, 0]), (X[:, 1] - 0.5) ** 2 * 6], axis=1)
+    z = (patterns * rng.normal(size=(20, 2))[task]).sum(1)
+    options = FeatureOptions(members=2, width=32, features=8, steps=400, batch=256)
+    net = train_features(X, task, z, options=options, seed=1)
+    phi = net(X)
+    assert phi.shape == (600, net.size) == (600, 2 * 8 + 1)
+    assert (phi[:, -1] == 1).all()
+    # half of each task's trials predict the other half: by ridge regression on the features far
+    # better than on the configurations themselves
+    raw = np.column_stack([X, np.ones(len(X))])
+    assert ridge_error(phi, task, z) < 0.5 * ridge_error(raw, task, z)
+
+
+def ridge_error(inputs: Array, task: NDArray[np.int64], z: Array) -> float:
+    error = 0.0
+    for t in np.unique(task):
+        train, test = np.array_split(np.flatnonzero(task == t), 2)
+        gram = inputs[train].T @ inputs[train] + 1e-3 * np.eye(inputs.shape[1])
+        weights = np.linalg.solve(gram, inputs[train].T @ z[train])
+        error += float(((z[test] - inputs[test] @ weights) ** 2).sum())
+    return error
+
+
+def test_features_are_the_same_for_the_same_seed_and_survive_storage() -> None:
+    X, task = np.random.default_rng(0).random((40, 2)), np.repeat([0, 1], 20)
+    options = FeatureOptions(members=1, width=8, features=4, steps=20, batch=16)
+    first, again, other = (
+        train_features(X, task, X[:, 0], options=options, seed=seed) for seed in (3, 3, 4)
+    )
+    np.testing.assert_array_equal(first(X), again(X))
+    assert not np.allclose(first(X), other(X))
+    np.testing.assert_array_equal(FeatureNet.from_tensors(first.tensors())(X), first(X))
+
+
+# ---------------------------------------------------------------------- tasks
+
+
+def linear_tasks(
+    n_tasks: int, n_trials: int, noise: float, seed: int = 0
+) -> tuple[list[tuple[Array, Array]], Array, Array, Array]:
+    rng = np.random.default_rng(seed)
+    mean, root = np.array([1.0, -2.0, 0.5]), np.diag([0.8, 0.1, 0.4])
+    W = mean + rng.normal(size=(n_tasks, 3)) @ root
+    phis = rng.normal(size=(n_tasks, n_trials, 3))
+    tasks = [
+        (phi, phi @ w + np.sqrt(noise) * rng.normal(size=n_trials))
+        for phi, w in zip(phis, W, strict=True)
+    ]
+    return tasks, W, mean, root @ root
+
+
+def test_the_prior_recovers_what_made_the_tasks() -> None:
+    tasks, W, _, covariance = linear_tasks(300, 40, noise=0.2)
+    prior = fit_task_prior(tasks, iterations=20)
+    assert prior.noise == pytest.approx(0.2, rel=0.1)
+    assert np.abs(prior.weights - W).mean() < 0.08
+    assert prior.covariance == pytest.approx(covariance, abs=0.12)
+    phi = np.random.default_rng(1).normal(size=(5, 3))
+    np.testing.assert_allclose(prior.particles(phi), phi @ prior.weights.T)
+
+
+def test_a_task_with_few_trials_borrows_from_the_others() -> None:
+    tasks, W, mean, _ = linear_tasks(100, 40, noise=0.2)
+    tasks[0] = tasks[0][0][:1], tasks[0][1][:1]
+    prior = fit_task_prior(tasks, iterations=20)
+    # one trial cannot tell three weights; the least varied one is known from the other tasks
+    assert prior.weights[0, 1] == pytest.approx(mean[1], abs=0.15)
+    assert np.abs(prior.weights[1:] - W[1:]).mean() < 0.08
+
+
+def test_every_round_of_expectation_maximisation_raises_the_likelihood() -> None:
+    tasks, *_ = linear_tasks(25, 6, noise=0.3, seed=2)
+
+    def log_likelihood(prior: TaskPrior) -> float:
+        mean = prior.weights.mean(0)
+        return sum(
+            multivariate_normal(
+                phi @ mean, phi @ prior.covariance @ phi.T + prior.noise * np.eye(len(z))
+            ).logpdf(z)
+            for phi, z in tasks
+        )
+
+    rounds = [log_likelihood(fit_task_prior(tasks, iterations=i)) for i in (1, 2, 4, 8, 16)]
+    assert (np.diff(rounds) > -1e-3).all()
+    assert rounds[-1] > rounds[0]
+
+
+# ---------------------------------------------------------------------- the local kernel
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), length=st.floats(0.05, 3.0))
+def test_the_local_kernel_is_the_matern_kernel(seed: int, length: float) -> None:
+    rng = np.random.default_rng(seed)
+    A, B = rng.random((7, 3)), rng.random((4, 3))
+    np.testing.assert_allclose(matern52(A, B, length), Matern(length, nu=2.5)(A, B), atol=1e-7)
+    np.testing.assert_allclose(np.diag(matern52(A, A, length)), 1.0, atol=1e-6)
+
+
+# ---------------------------------------------------------------------- belief
+
+SETTINGS = (
+    Setting(deep=0.4, local=0.3, length=0.5, noise=0.05),
+    Setting(deep=0.0, local=1.0, length=0.3, noise=0.1, null=True),
+)
+SCALE = ScalePrior(mean=np.log(0.3), sd=0.6)
+
+
+@dataclass
+class Study:
+    """A prior of three tasks, six trials of a new one, and four candidates."""
+
+    prior: TaskPrior
+    log_relevance: Array
+    phi: Array
+    X: Array
+    y: Array
+    phi_new: Array
+    X_new: Array
+
+    def posterior(self, y: Array | None = None, scale: ScalePrior = SCALE) -> Posterior:
+        y = self.y if y is None else y
+        return condition(self.prior, scale, self.log_relevance, self.phi, self.X, y)
+
+
+@pytest.fixture
+def study(monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.setattr(belief, "SETTINGS", SETTINGS)
+    rng = np.random.default_rng(7)
+    root = rng.normal(size=(3, 3)) / 2
+    prior = TaskPrior(rng.normal(size=(3, 3)), root @ root.T, noise=0.1)
+    phi, phi_new = rng.normal(size=(6, 3)), rng.normal(size=(4, 3))
+    # like the second task, on another scale
+    y = 5 + 0.4 * phi @ prior.weights[1] + 0.05 * rng.normal(size=6)
+    return Study(
+        prior, np.log([0.5, 0.3, 0.2]), phi, rng.random((6, 2)), y, phi_new, rng.random((4, 2))
+    )
+
+
+@dataclass
+class Component:
+    """One of the mixture's Gaussians, by dense formulas."""
+
+    task: int
+    log_weight: float
+    mean: Array
+    covariance: Array
+
+
+def brute_force(study: Study, offset_sd: float = 100.0) -> list[Component]:
+    """Condition one dense Gaussian after the other, under a wide prior on the offset a."""
+    X = np.concatenate([study.X, study.X_new])
+    phi = np.concatenate([study.phi, study.phi_new])
+    n, T = len(study.y), len(study.prior.weights)
+    components = []
+    for setting, b, t in product(SETTINGS, SCALE.grid, range(T + 1)):
+        if setting.null != (t == T):
+            continue
+        kernel = Matern(setting.length * np.sqrt(2), nu=2.5)  # length scales are in sqrt(d)
+        deep = phi @ study.prior.covariance @ phi.T
+        K = b**2 * (setting.deep * deep + setting.local * kernel(X)) + offset_sd**2
+        noise = b**2 * (setting.noise + 1e-6) * np.eye(n)
+        mean = b * phi @ study.prior.weights[t] if t < T else np.zeros(len(X))
+        gain = np.linalg.solve(K[:n, :n] + noise, K[:n]).T
+        scale_weight = norm.logpdf(np.log(b), SCALE.mean, SCALE.sd)
+        prior = (
+            np.log(belief._NULL_PRIOR)
+            if t == T
+            else (np.log1p(-belief._NULL_PRIOR) + study.log_relevance[t])
+        )
+        evidence = multivariate_normal(mean[:n], K[:n, :n] + noise).logpdf(study.y)
+        components.append(
+            Component(
+                task=t,
+                log_weight=evidence + prior + scale_weight,
+                mean=(mean + gain @ (study.y - mean[:n]))[n:],
+                covariance=(K - gain @ K[:n])[n:, n:],
+            )
+        )
+    return components
+
+
+def weights_of(components: list[Component]) -> Array:
+    log = np.array([component.log_weight for component in components])
+    return np.exp(log - logsumexp(log))
+
+
+def test_the_belief_is_the_mixture_of_dense_gaussian_processes(study: Study) -> None:
+    components = brute_force(study)
+    weights, posterior = weights_of(components), study.posterior()
+    by_task = [weights[[c.task == t for c in components]].sum() for t in range(4)]
+    np.testing.assert_allclose(posterior.task_weight, by_task, rtol=1e-3, atol=1e-6)
+    assert posterior.trust == pytest.approx(1 - by_task[-1], rel=1e-3)
+    means = np.array([component.mean for component in components])
+    variances = np.array([np.diag(component.covariance) for component in components])
+    mean = weights @ means
+    sd = np.sqrt(weights @ (variances + means**2) - mean**2)
+    predicted, uncertainty = posterior.predict(study.phi_new, study.X_new)
+    np.testing.assert_allclose(predicted, mean, rtol=1e-4)
+    np.testing.assert_allclose(uncertainty, sd, rtol=1e-2)
+
+
+def test_expected_improvement_is_the_integral_it_stands_for(study: Study) -> None:
+    components = brute_force(study)
+    weights, best = weights_of(components), study.y.max()
+    gain = study.posterior().expected_improvement(study.phi_new, study.X_new)
+    for i in range(4):
+        exact = 0.0
+        for weight, c in zip(weights, components, strict=True):
+            mean, sd = c.mean[i], np.sqrt(c.covariance[i, i])
+            if weight > 1e-7:
+                exact += (
+                    weight
+                    * quad(
+                        lambda f, m=mean, s=sd: (f - best) * norm.pdf(f, m, s),
+                        best,
+                        max(best, mean) + 10 * sd,
+                    )[0]
+                )
+        assert gain[i] == pytest.approx(exact, rel=1e-2, abs=1e-7)
+
+
+def test_expected_improvement_agrees_with_drawing_from_the_belief(study: Study) -> None:
+    posterior, rng = study.posterior(), np.random.default_rng(0)
+    means, sds = posterior.components(study.phi_new, study.X_new)
+    draws = 200_000
+    k = rng.choice(means.shape[1], size=draws, p=posterior.weight)
+    sample = means[:, k] + sds[:, k] * rng.standard_normal((4, draws))
+    gain = np.maximum(sample - posterior.best, 0)
+    standard_error = gain.std(1) / np.sqrt(draws)
+    exact = posterior.expected_improvement(study.phi_new, study.X_new)
+    assert (np.abs(gain.mean(1) - exact) < 4 * standard_error + 1e-12).all()
+
+
+def test_the_order_of_the_trials_does_not_matter(study: Study) -> None:
+    order = np.random.default_rng(0).permutation(6)
+    shuffled = condition(
+        study.prior, SCALE, study.log_relevance, study.phi[order], study.X[order], study.y[order]
+    )
+    posterior = study.posterior()
+    np.testing.assert_allclose(shuffled.task_weight, posterior.task_weight)
+    np.testing.assert_allclose(
+        shuffled.predict(study.phi_new, study.X_new), posterior.predict(study.phi_new, study.X_new)
+    )
+
+
+def test_the_unit_and_the_origin_of_the_scores_do_not_matter(study: Study) -> None:
+    """y -> c y + d moves the predictions along, when the prior of the scale moves by log c."""
+    posterior = study.posterior()
+    moved = study.posterior(100 * study.y - 7, ScalePrior(SCALE.mean + np.log(100), SCALE.sd))
+    np.testing.assert_allclose(moved.task_weight, posterior.task_weight, rtol=1e-6)
+    new = study.phi_new, study.X_new
+    np.testing.assert_allclose(moved.predict(*new)[0], 100 * posterior.predict(*new)[0] - 7)
+    np.testing.assert_allclose(moved.predict(*new)[1], 100 * posterior.predict(*new)[1])
+    np.testing.assert_allclose(
+        moved.expected_improvement(*new), 100 * posterior.expected_improvement(*new), rtol=1e-6
+    )
+    # the origin alone is free: a flat prior has no opinion on it
+    shifted = study.posterior(study.y + 1000)
+    np.testing.assert_allclose(shifted.task_weight, posterior.task_weight, rtol=1e-6)
+
+
+def test_one_trial_says_nothing_about_which_task_it_is_like(study: Study) -> None:
+    # its offset is unknown, so any task explains one score equally well
+    first = condition(
+        study.prior, SCALE, study.log_relevance, study.phi[:1], study.X[:1], study.y[:1]
+    )
+    assert first.task_weight[:-1] / first.task_weight[:-1].sum() == pytest.approx([0.5, 0.3, 0.2])
+    assert first.trust == pytest.approx(1 - belief._NULL_PRIOR)
+
+
+# ---------------------------------------------------------------------- with the real settings
+
+
+def test_trials_tell_which_task_the_new_one_is_like() -> None:
+    rng = np.random.default_rng(3)
+    prior = TaskPrior(rng.normal(size=(8, 5)), 0.1 * np.eye(5), noise=0.1)
+    phi, X = rng.normal(size=(15, 5)), rng.random((15, 3))
+    equal = np.full(8, -np.log(8))
+    scale = ScalePrior(np.log(0.1), 0.5)
+    like = condition(prior, scale, equal, phi, X, 0.7 + 0.1 * phi @ prior.weights[5])
+    assert like.task_weight.argmax() == 5
+    assert like.trust > 0.9
+    # a task that goes against all of them
+    against = -0.1 * phi @ prior.weights.sum(0) + 0.3 * np.sin(9 * X[:, 0])
+    assert condition(prior, scale, equal, phi, X, against).trust < like.trust
+
+
+def test_many_trials_are_learned_whatever_the_prior_says() -> None:
+    """No task is like this one; the local process finds its optimum all the same."""
+    rng = np.random.default_rng(5)
+    prior = TaskPrior(rng.normal(size=(4, 3)), 0.1 * np.eye(3), noise=0.1)
+    X, new = rng.random((60, 2)), rng.random((300, 2))
+
+    def score(X: Array) -> Array:
+        return 1.0 - (X[:, 0] - 0.8) ** 2 - (X[:, 1] - 0.1) ** 2
+
+    phi, phi_new = rng.normal(size=(60, 3)), rng.normal(size=(300, 3))
+    posterior = condition(
+        prior, ScalePrior(np.log(0.1), 1.0), np.full(4, -np.log(4)), phi, X, score(X)
+    )
+    mean, _ = posterior.predict(phi_new, new)
+    assert np.corrcoef(mean, score(new))[0, 1] > 0.98
+    assert posterior.trust < 0.5
+
+
+# ---------------------------------------------------------------------- relevance
+
+
+def tasks_along(n_tasks: int, seed: int, noise_features: int = 6) -> tuple[pd.DataFrame, Array]:
+    """Tasks whose response bends with one meta-feature, "told", among others that tell nothing."""
+    rng = np.random.default_rng(seed)
+    told = rng.uniform(-1, 1, n_tasks)
+    grid = np.linspace(0, 1, 30)
+    responses = np.sin(3 * grid[None] * (1 + told[:, None])) + 0.05 * rng.normal(
+        size=(n_tasks, 30)
+    )
+    noise = rng.lognormal(size=(n_tasks, noise_features))
+    features = pd.DataFrame(noise, columns=[f"noise {i}" for i in range(noise_features)])
+    return features.assign(told=told), responses
+
+
+def test_the_meta_feature_that_tells_is_found() -> None:
+    features, responses = tasks_along(60, seed=0)
+    relevance = fit_relevance(features, responses)
+    scale = dict(zip(relevance.names, np.abs(relevance.scale), strict=True))
+    assert scale["told"] > 2 * max(v for name, v in scale.items() if name != "told")
+    # its weight goes to the tasks nearest in it
+    new = dict.fromkeys(features, 1.0) | {"told": 0.5}
+    weights = np.exp(relevance.log_weights(new))
+    assert weights.sum() == pytest.approx(1)
+    near = np.abs(features["told"] - 0.5).to_numpy().argsort()
+    assert weights[near[:10]].mean() > 4 * weights[near[-30:]].mean()
+    distances = relevance.distances(new)
+    assert (np.argsort(distances)[:3] == np.argsort(-weights)[:3]).all()
+
+
+def test_meta_features_that_tell_nothing_leave_the_weights_nearly_equal() -> None:
+    for seed in range(4):
+        features, responses = tasks_along(50, seed=seed)
+        relevance = fit_relevance(features.drop(columns="told"), responses)
+        weights = np.exp(relevance.log_weights(dict(features.iloc[0])))
+        assert weights.max() < 3 / 50
+
+
+def test_the_shape_of_a_meta_feature_does_not_matter() -> None:
+    features, responses = tasks_along(40, seed=1, noise_features=2)
+    bent = features.assign(
+        told=np.exp(5 * features["told"]), **{"noise 0": -(features["noise 0"] ** 3)}
+    )
+    plain, other = fit_relevance(features, responses), fit_relevance(bent, responses)
+    assert plain.scale.any()
+    for i in (0, 7, 21):
+        np.testing.assert_allclose(
+            other.log_weights(dict(bent.iloc[i])),
+            plain.log_weights(dict(features.iloc[i])),
+            atol=1e-6,
+        )
+
+
+def test_unknown_missing_and_undefined_meta_features_count_as_ordinary() -> None:
+    features, responses = tasks_along(40, seed=2, noise_features=1)
+    features.loc[3, "told"] = np.nan
+    relevance = fit_relevance(features.assign(same=1.0, none=np.nan), responses)
+    assert relevance.names == ("noise 0", "told")  # what does not vary cannot tell
+    known = {"told": 0.2, "noise 0": 1.0}
+    expected = relevance.log_weights(known)
+    assert np.isfinite(expected).all()
+    np.testing.assert_array_equal(relevance.log_weights(known | {"what": 3.0}), expected)
+    missing, undefined = {"noise 0": 1.0}, {"noise 0": 1.0, "told": np.nan}
+    np.testing.assert_array_equal(relevance.log_weights(missing), relevance.log_weights(undefined))
+    np.testing.assert_allclose(np.exp(relevance.log_weights(None)), 1 / 40)
+
+
+def test_too_few_tasks_or_no_meta_features_give_equal_weights() -> None:
+    features, responses = tasks_along(6, seed=3)
+    for relevance in (fit_relevance(features, responses), fit_relevance(None, responses)):
+        np.testing.assert_allclose(np.exp(relevance.log_weights({"told": 1.0})), 1 / 6)
+        assert relevance.distances({"told": 1.0}).tolist() == [0.0] * 6
+    assert Relevance(np.empty((0, 0)), (), np.empty(0)).log_weights(None).shape == (0,)
