@@ -355,7 +355,7 @@ time_limit = 20
 
 
 class Command:
-    """``python -m metahpo.collect`` against the local server, as a user runs it."""
+    """``metahpo collect`` against the local server, as a user runs it from a checkout."""
 
     def __init__(self, folder: Path, server: OpenMLServer, plan: str = PLAN) -> None:
         self.file, self.out = folder / "plan.toml", folder / "out"
@@ -365,7 +365,7 @@ class Command:
 
     def start(self, **options: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "metahpo.collect", self.file, "--out", self.out, "--jobs", "2"],
+            [sys.executable, "cli.py", "collect", self.file, "--out", self.out, "--jobs", "2"],
             cwd=REPOSITORY,
             env=self._environment,
             stdout=subprocess.PIPE,
@@ -454,7 +454,7 @@ def test_a_disk_that_is_full_is_one_line(openml_server: OpenMLServer, tmp_path: 
     command = Command(tmp_path, openml_server)
     code, out, err = command.run(preexec_fn=limit_file_size)
     assert (code, out) == (2, "")
-    assert err == f"error: [Errno 27] cannot write {command.out}/collection.json: File too large\n"
+    assert err == f"error: cannot write {command.out}/collection.json: File too large\n"
 
 
 def test_a_place_that_is_no_folder_is_one_line(
