@@ -491,7 +491,12 @@ def test_bad_input_is_named(X: Any, y: Any, options: dict[str, Any], message: st
         (Ridge(), Y.astype(float), "accuracy", "'accuracy' does not fit Ridge"),
         (Ridge(), np.where(Y, "a", "b"), None, "is a regressor, but y holds '[ab]'"),
         (SVC(), Y, "neg_log_loss", "'neg_log_loss' does not fit SVC .* predict_proba"),
-        (SVC(), np.where(Y, "a", "b"), "f1", "'f1' does not fit SVC .* pos_label"),
+        (
+            SVC(),
+            np.where(Y, "a", "b"),
+            "f1",
+            "'f1' does not fit SVC .* pos_label.*; use 'f1_macro'",
+        ),
     ],
 )
 def test_a_metric_must_fit_estimator_and_target(
@@ -503,8 +508,13 @@ def test_a_metric_must_fit_estimator_and_target(
 
 
 @pytest.mark.parametrize("scoring", ["roc_auc", "average_precision"])
-def test_a_metric_that_needs_decisions_fits_a_classifier_that_makes_them(scoring: str) -> None:
-    assert search(SVC(), {"C": LOGISTIC["C"]}, scoring=scoring).fit(X, Y).best_score_ > 0.5
+def test_a_metric_that_ranks_fits_a_classifier_that_decides_or_gives_probabilities(
+    scoring: str,
+) -> None:
+    decides, gives = SVC(), DecisionTreeClassifier(random_state=0)
+    assert search(decides, {"C": LOGISTIC["C"]}, scoring=scoring).fit(X, Y).best_score_ > 0.5
+    depth = {"max_depth": IntDistribution(1, 5)}
+    assert search(gives, depth, scoring=scoring).fit(X, Y).best_score_ > 0.5
 
 
 def test_a_space_with_conditions_and_names_of_its_own_is_searched_as_it_is() -> None:

@@ -6,6 +6,7 @@ import difflib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -96,17 +97,15 @@ class _StandIn(DummyClassifier):  # type: ignore[misc]
         super().__init__(strategy="prior")
         self.methods = methods
 
-    def _probabilities(self, X: Any) -> Any:
+    # scorers go by the names of the methods
+    @available_if(lambda self: "predict_proba" in self.methods)  # type: ignore[untyped-decorator]
+    def predict_proba(self, X: Any) -> Any:
         return super().predict_proba(X)
 
-    def _decisions(self, X: Any) -> Any:
+    @available_if(lambda self: "decision_function" in self.methods)  # type: ignore[untyped-decorator]
+    def decision_function(self, X: Any) -> Any:
         probability = super().predict_proba(X)
         return probability[:, 1] if probability.shape[1] == 2 else probability
-
-    predict_proba: Any = available_if(lambda self: "predict_proba" in self.methods)(_probabilities)
-    decision_function: Any = available_if(lambda self: "decision_function" in self.methods)(
-        _decisions
-    )
 
 
 def check_fit(estimator: Any, scoring: Any, task: Task | None, y: Any) -> None:
@@ -141,7 +140,18 @@ def _check_one(estimator: Any, metric: str, task: Task, y: Any) -> None:
         reason = str(error).replace(_StandIn.__name__, name).replace("DummyRegressor", name)
         raise ValueError(
             f"the metric {metric!r} does not fit {name} on this target: {reason}"
+            + _fitting_variants(estimator, metric, task, y)
         ) from error
+
+
+def _fitting_variants(estimator: Any, metric: str, task: Task, y: Any) -> str:
+    """Name the variants of a metric that do fit, such as "roc_auc_ovr" of "roc_auc"."""
+    variants = []
+    for name in (name for name in get_scorer_names() if name.startswith(f"{metric}_")):
+        with suppress(Exception):
+            _probe(check_scoring(estimator, scoring=name), _stand_in(estimator, task), y)
+            variants.append(repr(name))
+    return f"; use {' or '.join(variants)}" if variants else ""
 
 
 def _stand_in(estimator: Any, task: Task) -> BaseEstimator:
