@@ -196,7 +196,7 @@ class MetaModel:
         """
         weights = np.exp(self.relevance.log_weights(meta_features))
         picks = greedy_portfolio(self._pool_utilities, weights, min(n, len(self.pool)))
-        return [self.pool[i] for i in picks]
+        return [dict(self.pool[i]) for i in picks]
 
     @cached_property
     def _pool_utilities(self) -> Array:
@@ -273,11 +273,13 @@ class MetaModel:
             from metahpo.catalogue import resolve_learner
 
             path = _SHIPPED / task / resolve_learner(learner, task).name
+        from safetensors import SafetensorError
+
         folder = Path(path)
         header = _FORMAT.read(folder)
         try:
             return cls._read(folder, header)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, SafetensorError) as error:
             raise ValueError(f"{folder} holds no valid MetaModel: {error}") from error
 
     @classmethod
