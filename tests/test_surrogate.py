@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.integrate import quad
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
+from scipy.stats import t as student_t
 from sklearn.gaussian_process.kernels import Matern
 
 from metahpo.surrogate import belief
@@ -240,7 +241,9 @@ def brute_force(study: Study, offset_sd: float = 100.0) -> list[Component]:
     phi = np.concatenate([study.phi, study.phi_new])
     n, T = len(study.y), len(study.prior.weights)
     components = []
-    for setting, b, t in product(SETTINGS, SCALE.grid, range(T + 1)):
+    scales = SCALE.grid(study.y)[0]
+    steps = np.gradient(np.log(scales))  # the quadrature over log b
+    for setting, (b, step), t in product(SETTINGS, zip(scales, steps, strict=True), range(T + 1)):
         if setting.null != (t == T):
             continue
         kernel = Matern(setting.length * np.sqrt(2), nu=2.5)  # length scales are in sqrt(d)
@@ -249,7 +252,7 @@ def brute_force(study: Study, offset_sd: float = 100.0) -> list[Component]:
         noise = b**2 * (setting.noise + 1e-6) * np.eye(n)
         mean = b * phi @ study.prior.weights[t] if t < T else np.zeros(len(X))
         gain = np.linalg.solve(K[:n, :n] + noise, K[:n]).T
-        scale_weight = norm.logpdf(np.log(b), SCALE.mean, SCALE.sd)
+        scale_weight = student_t.logpdf(np.log(b), 3, SCALE.mean, SCALE.sd) + np.log(step)
         prior = (
             np.log(belief._NULL_PRIOR)
             if t == T

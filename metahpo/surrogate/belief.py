@@ -35,7 +35,8 @@ from metahpo.surrogate.tasks import TaskPrior
 
 Array = NDArray[np.float64]
 
-_DEVIATIONS = np.linspace(-2.5, 2.5, 11)  # of log b from its prior mean, in standard deviations
+_DEVIATIONS = np.linspace(-2.5, 2.5, 11)  # of log b from its centre, in units of its scale
+_FREEDOM = 3.0  # degrees of freedom of the prior of log b
 _KEPT = 64  # components of the posterior mixture that are evaluated at candidates
 _NULL_PRIOR = 0.1  # prior probability that no earlier task helps
 
@@ -72,22 +73,36 @@ SETTINGS: tuple[Setting, ...] = (
 
 @dataclass(frozen=True)
 class ScalePrior:
-    """Log-normal prior of b, the raw score per unit of z."""
+    """Prior of b, the raw score per unit of z: log b is Student-t with few degrees of freedom.
+
+    The tails are heavy so that scores in another unit than the training tasks' (a loss in
+    thousands, an error in parts of a million) are surprising once, not forever.
+    """
 
     mean: float
+    """Centre of log b."""
     sd: float
+    """Its scale."""
 
-    @property
-    def grid(self) -> Array:
-        """The values of b that are summed over."""
-        grid: Array = np.exp(self.mean + self.sd * _DEVIATIONS)
-        return grid
+    def grid(self, y: Array) -> tuple[Array, Array]:
+        """Return the values of b that are summed over, and their log prior probabilities.
 
-    @property
-    def log_weights(self) -> Array:
-        """Log prior probability of each value of the grid."""
-        log: Array = -0.5 * _DEVIATIONS**2
-        return log - logsumexp(log)
+        Parameters
+        ----------
+        y : ndarray, shape (n,)
+            The study's scores: their spread is where b may lie too.
+
+        Returns
+        -------
+        b, log_weights : ndarray, shape (B,)
+        """
+        log = self.mean + self.sd * _DEVIATIONS
+        spread = float(np.std(y))
+        if spread > 0:
+            log = np.union1d(log, np.log(spread) + _DEVIATIONS)
+        density = -0.5 * (_FREEDOM + 1) * np.log1p(((log - self.mean) / self.sd) ** 2 / _FREEDOM)
+        weights: Array = density + np.log(np.gradient(log))
+        return np.exp(log), weights - logsumexp(weights)
 
 
 @dataclass(frozen=True)
@@ -195,12 +210,13 @@ def condition(
         np.broadcast_to(np.column_stack([np.ones(n), y, M]), (len(SETTINGS), n, M.shape[1] + 2)),
     )
     o1, y1, M1 = white[..., 0], white[..., 1], white[..., 2:]
-    log = _log_evidence(factor, o1, y1, M1, scale)  # (S, B, T + 1)
-    log = log + _log_prior(log_relevance)[:, None, :] + scale.log_weights[None, :, None]
+    grid, log_scale = scale.grid(y)
+    log = _log_evidence(factor, o1, y1, M1, grid)  # (S, B, T + 1)
+    log = log + _log_prior(log_relevance)[:, None, :] + log_scale[None, :, None]
     weight = np.exp(log - logsumexp(log))
     kept = np.argsort(weight, axis=None)[::-1][:_KEPT]
     s, b, t = np.unravel_index(kept, weight.shape)
-    scales = scale.grid[b]
+    scales = grid[b]
     deviation = y1[s] - scales[:, None] * M1[s, :, t]  # (k, n)
     offset = (o1[s] * deviation).sum(1) / (o1[s] ** 2).sum(1)
     return Posterior(
@@ -235,7 +251,7 @@ def _covariances(deep: Array, X: Array) -> Array:
     )
 
 
-def _log_evidence(factor: Array, o1: Array, y1: Array, M1: Array, scale: ScalePrior) -> Array:
+def _log_evidence(factor: Array, o1: Array, y1: Array, M1: Array, grid: Array) -> Array:
     """Log evidence of the trials, a integrated out: shape (S, B, T + 1)."""
     n = y1.shape[1]
     norm = (o1**2).sum(1)  # (S,)
@@ -245,7 +261,7 @@ def _log_evidence(factor: Array, o1: Array, y1: Array, M1: Array, scale: ScalePr
     yy = (y_flat**2).sum(1)[:, None, None]
     yM = np.einsum("sn,snt->st", y_flat, M_flat)[:, None]
     MM = (M_flat**2).sum(1)[:, None]
-    b = scale.grid[None, :, None]
+    b = grid[None, :, None]
     log_det = 2 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(1) + np.log(norm)
     misfit = yy / b**2 - 2 * yM / b + MM
     evidence: Array = -0.5 * misfit - (n - 1) * np.log(b) - 0.5 * log_det[:, None, None]
