@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from metahpo.candidates import around
 from metahpo.metadataset import Direction
 from metahpo.metamodel import MetaModel, greedy_portfolio
+from metahpo.parameter import identity
 from metahpo.space import Config, Space
 from metahpo.surrogate.belief import Posterior, condition
 from metahpo.transfer import Transfer, TransferReport
@@ -81,12 +81,12 @@ class MetaOptimizer:
     transfer : TransferReport
         What of the space is known to the model.
     trials : list of (dict, float)
-        What was told, in order.
+        What was told, in order; NaN where it failed.
 
     Raises
     ------
     ValueError
-        If `candidates` holds a value that the space cannot.
+        If `candidates` is empty, has none of the parameters, or holds what the space cannot.
 
     Examples
     --------
@@ -197,7 +197,7 @@ class MetaOptimizer:
         ----------
         config : mapping
         score : float
-            In the metric's own unit; NaN for a failed trial.
+            In the metric's own unit; NaN, or infinite, for a failed trial.
 
         Raises
         ------
@@ -207,7 +207,7 @@ class MetaOptimizer:
         valid = self.space.validate(config, partial=True)
         key = _key(valid)
         self._pending = [pending for pending in self._pending if _key(pending) != key]
-        self.trials.append((valid, float(score)))
+        self.trials.append((valid, float(score) if math.isfinite(score) else math.nan))
 
     def _next(self, within: Space) -> Config:
         posterior = self._posterior(fantasies=True)
@@ -240,7 +240,7 @@ class MetaOptimizer:
         weights = np.exp(self._log_relevance)
         return greedy_portfolio(utilities, weights, 1, chosen, np.flatnonzero(~free))[0]
 
-    def _remembered(self, within: Space, tried: set[str]) -> list[Config]:
+    def _remembered(self, within: Space, tried: set[frozenset[tuple[str, Any]]]) -> list[Config]:
         """Return the configurations that are known to be good somewhere, and the default."""
         if self._pool is not None:
             return self._pool
@@ -349,19 +349,23 @@ class MetaOptimizer:
 
 
 def _rows(candidates: pd.DataFrame, space: Space) -> list[Config]:
-    """Read candidates as they stand: values are not converted, so that rows can be found again."""
-    space.encode(candidates)  # says which value the space cannot hold
+    """Read candidates as they stand: numbers are not converted, so that rows can be found again.
+
+    An empty cell is the choice None where that is one and the parameter is active.
+    """
     named = candidates[[name for name in space.names if name in candidates]]
+    if not named.shape[1]:
+        raise ValueError(f"candidates has no column of {', '.join(space.names)}")
+    rows = zip(space.from_frame(named), named.to_dict("records"), strict=True)
     return [
-        {str(name): value for name, value in row.items() if not _missing(value)}
-        for row in named.to_dict("records")
+        {
+            name: row[name] if value is not None else None
+            for name, value in config.items()
+            if name in row
+        }
+        for config, row in rows
     ]
 
 
-def _missing(value: Any) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
-
-
-def _key(config: Mapping[str, Any]) -> str:
-    values = {k: float(v) if type(v) is int else v for k, v in config.items()}
-    return json.dumps(values, sort_keys=True, default=lambda v: v.item())
+def _key(config: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+    return frozenset((name, identity(value)) for name, value in config.items())
