@@ -100,7 +100,7 @@ def _read_csv(path: Path) -> FileTable:
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         reason = str(error).removeprefix("Error tokenizing data. C error: ").strip()
         raise ValueError(f"{path} is not a proper CSV file: {reason}") from error
-    if not isinstance(frame.index, pd.RangeIndex):
+    if not frame.index.equals(pd.RangeIndex(len(frame))):  # pandas takes the first for an index
         raise ValueError(f"{path} has rows with more fields than the first line has names")
     plain = {"sep": ",", "encoding": "utf-8-sig"}
     told = {name: value for name, value in options.items() if plain.get(name) != value}
@@ -130,19 +130,28 @@ def _encoding(path: Path) -> str:
 
 
 def _header(path: Path, encoding: str) -> tuple[str, list[str]]:
-    """Find the delimiter, the one that the most names stand between, and those names."""
+    """Find the delimiter and the names between it in the first line.
+
+    Of the signs that divide the first line, it is the one by which the most of the following
+    lines have as many fields; of equals, the one by which they have more.
+    """
     with path.open(encoding=encoding, newline="") as file:
-        lines = [line for line in file.read(_HEAD).splitlines(keepends=True) if line.strip()]
-    if not lines:
+        head = file.readline() + file.read(_HEAD)  # of a wide table, the names may be longer
+        lines = head.splitlines(keepends=True)[: -1 if file.read(1) else None]
+    if not head.strip():
         raise ValueError(f"{path} is empty")
-    headers = {sign: next(csv.reader(lines, delimiter=sign)) for sign in _DELIMITERS}
-    delimiter = max(_DELIMITERS, key=lambda sign: len(headers[sign]))
-    if len(headers[delimiter]) == 1:
+    names, merits = {}, {}
+    for sign in _DELIMITERS:
+        rows = [row for row in csv.reader(lines, delimiter=sign) if row]
+        alike = sum(len(row) == len(rows[0]) for row in rows)
+        names[sign], merits[sign] = rows[0], (len(rows[0]) > 1, alike, len(rows[0]))
+    best = max(_DELIMITERS, key=lambda sign: merits[sign])
+    if len(names[best]) == 1:
         raise ValueError(
-            f"{path} has a single column, {headers[delimiter][0]!r}; fields are to be separated "
-            "by comma, semicolon, tab or bar"
+            f"{path} has a single column, {names[best][0]!r}; fields are to be separated by "
+            "comma, semicolon, tab or bar"
         )
-    return delimiter, headers[delimiter]
+    return best, names[best]
 
 
 def _has_decimal_commas(frame: pd.DataFrame) -> bool:

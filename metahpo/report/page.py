@@ -56,6 +56,8 @@ def _context(result: TuningResult) -> dict[str, Any]:
     return {
         "result": result,
         "best": result.best,
+        "best_learner": as_params(result.learner, result.best.config)[0],
+        "default_learner": as_params(result.learner, result.learner.space.default)[0],
         "seconds": sum(t.seconds for t in result.trials if not math.isnan(t.seconds)),
         "n_failed": sum(trial.failed for trial in result.trials),
         "n_below": sum(trial.score < lowest for trial in result.trials),
