@@ -39,7 +39,7 @@ def draw_curves(runs: pd.DataFrame, path: Path) -> None:
         for method, best in curves.items():
             trials = np.arange(1, best.shape[1] + 1)
             colour = _COLOURS[method]
-            axis.plot(trials, best.mean(0), color=colour, label=methods[method].label)
+            axis.plot(trials, best.mean(0), color=colour, label=methods[method].title)
             axis.fill_between(trials, best.min(0), best.max(0), color=colour, alpha=0.15, lw=0)
         axis.set_title(f"{contest}\n{learner}", fontsize=9)
         axis.set_xlabel("trials", fontsize=8)

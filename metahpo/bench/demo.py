@@ -13,7 +13,7 @@ from metahpo.bench.summary import Standing, summarize, to_markdown
 METHODS = ("metahpo", "tpe_default", "gp_default")
 N_TRIALS = 20
 SEEDS = 3
-AT = (1, 3, 5, 10, 20)
+AT = (1, 5, 10, 20)
 
 
 def breast_cancer() -> tuple[Any, Any]:

@@ -30,6 +30,8 @@ class Method:
     ----------
     label : str
         What a table calls it.
+    title : str
+        What a picture's legend calls it.
     make_sampler : callable
         From a learner, a dataset's meta-features and a seed to an Optuna sampler.
     from_default : bool
@@ -37,6 +39,7 @@ class Method:
     """
 
     label: str
+    title: str
     make_sampler: Callable[[Learner, MetaFeatures, int], optuna.samplers.BaseSampler]
     from_default: bool
 
@@ -67,10 +70,10 @@ def _random(learner: Learner, meta_features: MetaFeatures, seed: int) -> Any:
 
 methods: Mapping[str, Method] = MappingProxyType(
     {
-        "metahpo": Method("metahpo", _metahpo, from_default=False),
-        "tpe_default": Method("Optuna TPE, from the default", _tpe, from_default=True),
-        "gp_default": Method("Optuna GP, from the default", _gp, from_default=True),
-        "random": Method("random search", _random, from_default=False),
+        "metahpo": Method("metahpo", "metahpo", _metahpo, from_default=False),
+        "tpe_default": Method("TPE", "Optuna TPE, from the default", _tpe, from_default=True),
+        "gp_default": Method("GP", "Optuna GP, from the default", _gp, from_default=True),
+        "random": Method("random", "random search", _random, from_default=False),
     }
 )
 

@@ -156,7 +156,12 @@ def _folds(contest: Contest) -> list[Fold]:
 @cache
 def _score(contest: Contest, config: str) -> float:
     """Cross-validate a configuration; the same one is not fitted twice."""
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.metrics import get_scorer
 
     estimator = learners[contest.learner].make(json.loads(config))[-1]
-    return evaluate(estimator, _folds(contest), get_scorer(contest.metric)).score
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a poor trial, and scored as one
+        return evaluate(estimator, _folds(contest), get_scorer(contest.metric)).score

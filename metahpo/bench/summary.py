@@ -35,10 +35,15 @@ class Standing:
     best: Array
     catches_up: int | None
 
+    @property
+    def title(self) -> str:
+        """The contest in words."""
+        return f"{self.contest}, {self.learner}, {self.metric}"
+
     def at(self, n: int) -> str:
         """Write mean and standard deviation over the seeds after `n` trials."""
         column = self.best[:, n - 1]
-        return f"{column.mean():.4f} ± {column.std(ddof=1):.4f}"
+        return f"{column.mean():.4f} ±{column.std(ddof=1):.4f}"
 
 
 def contests(runs: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], dict[str, Array]]]:
@@ -81,11 +86,10 @@ def _first_at_least(curve: Array, goal: float) -> int | None:
 
 
 def to_rows(standings: Sequence[Standing], at: Sequence[int]) -> tuple[list[str], list[list[str]]]:
-    """Lay standings out as a table: its head, and a row a contest and method."""
-    head = ["dataset · learner · metric", "method", *(f"@{n}" for n in at), "catches up"]
+    """Lay the methods of one contest out as a table: its head, and a row a method."""
+    head = ["method", *(f"@{n}" for n in at), "catches up"]
     rows = [
         [
-            f"{s.contest} · {s.learner} · {s.metric}",
             methods[s.method].label,
             *(s.at(n) for n in at),
             "never" if s.catches_up is None else f"trial {s.catches_up}",
@@ -96,7 +100,11 @@ def to_rows(standings: Sequence[Standing], at: Sequence[int]) -> tuple[list[str]
 
 
 def to_markdown(standings: Sequence[Standing], at: Sequence[int]) -> str:
-    """Write standings as a Markdown table."""
-    head, rows = to_rows(standings, at)
-    rule = ["---", "---", *["---:"] * (len(head) - 2)]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, rule, *rows])
+    """Write standings as one Markdown table, the contest in its first column."""
+    lines: list[list[str]] = []
+    for standing in standings:
+        head, rows = to_rows([standing], at)
+        if not lines:
+            lines += [["dataset", *head], ["---", "---", *["---:"] * (len(head) - 1)]]
+        lines += [[standing.title, *row] for row in rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

@@ -1,4 +1,4 @@
-"""The command line: ``metahpo tune | suggest | describe | collect | train``.
+"""The command line: ``metahpo tune | suggest | describe | collect | train | demo``.
 
 Commands import what they need when they run, so that ``metahpo --help`` costs nothing.
 """
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from metahpo.cli import collect, describe, suggest, train, tune
+from metahpo.cli import collect, demo, describe, suggest, train, tune
 from metahpo.cli.console import err
 
 __all__ = ["app", "main"]
@@ -30,6 +30,7 @@ for name, module in {
     "describe": describe,
     "collect": collect,
     "train": train,
+    "demo": demo,
 }.items():
     app.command(name)(module.command)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,30 +50,31 @@ def command(out_folder: Folder = Path("metahpo-demo"), jobs: options.Jobs = 2) -
                 description=f"{entry.contest.name}: {methods[entry.method].label}",
             ),
         )
-    out.print(_table(standings))
-    out.print(f"\nThe same as a picture: {out_folder / 'curves.png'}; all trials: runs.csv there.")
+    for title, table in _tables(standings):
+        out.print(f"\n[bold]{title}[/]")
+        out.print(table)
+    out.print(
+        "\n@n: best cross-validated score after n trials, mean ± sd over the seeds.\n"
+        "catches up: when the mean first is what the better cold method has at the end.\n"
+        "TPE, GP: Optuna's, first trial the library's default configuration.",
+        style="dim",
+    )
+    out.print(f"\nThe same as a picture: {out_folder / 'curves.png'}; every trial: runs.csv.")
 
 
-def _table(standings: list[Standing]) -> Table:
+def _tables(standings: list[Standing]) -> Iterator[tuple[str, Table]]:
+    from itertools import groupby
+
     from rich.table import Table
 
     from metahpo.bench import demo
     from metahpo.bench.summary import to_rows
 
-    head, rows = to_rows(standings, demo.AT)
-    table = Table(
-        box=None,
-        header_style="dim",
-        padding=(0, 2, 0, 0),
-        caption="@n: best cross-validated score after n trials, mean ± sd over the seeds. catches "
-        "up: when the mean\nis first what the better cold method has at the end.",
-        caption_justify="left",
-    )
-    for i, column in enumerate(head):
-        table.add_column(column, justify="left" if i < 2 else "right")
-    last = ""
-    for dataset, method, *cells in rows:
-        style = "bold" if method == "metahpo" else ""
-        table.add_row(dataset if dataset != last else "", method, *cells, style=style)
-        last = dataset
-    return table
+    for title, group in groupby(standings, key=lambda standing: standing.title):
+        head, rows = to_rows(list(group), demo.AT)
+        table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0))
+        for i, column in enumerate(head):
+            table.add_column(column, justify="right" if i else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*row, style="bold" if row[0] == "metahpo" else "")
+        yield title, table
