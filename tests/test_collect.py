@@ -283,6 +283,24 @@ def test_a_collection_is_extended(small: Path) -> None:
         assert first == second  # the same configurations everywhere
 
 
+def test_a_meta_dataset_alone_is_extended(small: Path) -> None:
+    before = MetaDataset.load(small)
+    done = triples(small)
+    shutil.rmtree(small / "shards")
+
+    after = go_on(small, n_configs=4)
+
+    assert done < triples(small)
+    assert set(triples(small).values()) == {1}
+    for learner in before.trials["learner"].unique():
+        old, new = (md.for_learner(learner).trials for md in (before, after))
+        for task_id in before.task_ids:
+            mine = old[old["task_id"] == task_id].reset_index(drop=True)
+            kept = new[new["task_id"] == task_id].head(len(mine)).reset_index(drop=True)
+            # times too: nothing was done again
+            pd.testing.assert_frame_equal(mine, kept, check_dtype=False, check_categorical=False)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

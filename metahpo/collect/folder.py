@@ -15,8 +15,9 @@ import pandas as pd
 from metahpo.catalogue import ROOT, Learner
 from metahpo.collect.features import task_features
 from metahpo.collect.plan import Settings
-from metahpo.collect.shards import params_json, read_shards
+from metahpo.collect.shards import params_json, read_shards, write_shard
 from metahpo.collect.tables import Loader, Table, UnusableTaskError, prepare
+from metahpo.collect.worker import Outcome
 from metahpo.files import remove_unfinished, replace_file
 from metahpo.metadataset import MetaDataset
 from metahpo.space import Config, Space
@@ -117,11 +118,16 @@ class CollectionFolder:
     def finished(self, configs: Mapping[str, Sequence[Config]]) -> set[tuple[str, str, int]]:
         """Return the (task, learner, configuration) triples that are done.
 
+        A folder that holds a MetaDataset and no shards, such as a copy of the evaluations that
+        are shipped, goes on from the MetaDataset.
+
         Raises
         ------
         ValueError
             If what was evaluated under a number is not what the list has there now.
         """
+        if not any(self.shards.iterdir()) and (self.path / "dataset.json").exists():
+            self._adopt(configs)
         shards = read_shards(self.shards)
         for name, list_ in configs.items():
             lines = dict(enumerate(map(params_json, list_)))
@@ -134,6 +140,25 @@ class CollectionFolder:
                     "version of metahpo draws; use another folder"
                 )
         return set(zip(shards["task_id"], shards["learner"], shards["config"], strict=True))
+
+    def _adopt(self, configs: Mapping[str, Sequence[Config]]) -> None:
+        """Write the folder's MetaDataset out as shards."""
+        union = MetaDataset.load(self.path)
+        for name in configs.keys() & set(union.trials[ROOT]):
+            numbers = {params_json(config): i for i, config in enumerate(configs[name])}
+            md = union.for_learner(name)
+            for task_id in md.task_ids:
+                trials = md.subset([task_id]).trials
+                known = [numbers.get(params_json(c)) for c in md.space.from_frame(trials)]
+                facts = trials[["score", "fit_seconds", "status", "error"]].astype(object)
+                rows = facts.where(facts.notna() | (facts.columns == "score"), None).to_numpy()
+                outcomes = [
+                    Outcome(number, *row)
+                    for number, row in zip(known, rows, strict=True)
+                    if number is not None
+                ]
+                if outcomes:
+                    write_shard(self.shards, task_id, name, outcomes, configs[name])
 
     def consolidate(self) -> MetaDataset:
         """Make the MetaDataset of everything that is finished, and save it in the folder."""
