@@ -73,22 +73,26 @@ def _flat(pipeline: Any) -> Iterator[Any]:
             yield step
 
 
-def _expression(value: Any, imports: Imports, depth: int) -> str:
-    """Write an estimator, a function or a value, and note what has to be imported for it."""
+def _expression(value: Any, imports: Imports, depth: int, name: str = "") -> str:
+    """Write an estimator, a function or a value, and note what has to be imported for it.
+
+    With a name, it is written as a keyword argument.
+    """
+    keyword = f"{name}=" if name else ""
     if inspect.isroutine(value):
         imports[_public_module(value)].add(value.__name__)
-        return str(value.__name__)
+        return f"{keyword}{value.__name__}"
     if not hasattr(value, "get_params"):
-        return literal(value, depth)
+        return f"{keyword}{literal(value, depth)}"
     cls = type(value)
     imports[_public_module(cls)].add(cls.__name__)
     defaults = cls().get_params(deep=False)
     arguments = [
-        f"{name}={_expression(argument, imports, depth + 1)}"
+        _expression(argument, imports, depth + 1, name)
         for name, argument in value.get_params(deep=False).items()
         if name not in defaults or repr(argument) != repr(defaults[name])
     ]
-    return bracketed(f"{cls.__name__}(", arguments, ")", depth)
+    return bracketed(f"{keyword}{cls.__name__}(", arguments, ")", depth)
 
 
 def _public_module(thing: Any) -> str:
