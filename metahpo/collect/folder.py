@@ -145,11 +145,17 @@ class CollectionFolder:
         """Write the folder's MetaDataset out as shards."""
         union = MetaDataset.load(self.path)
         for name in configs.keys() & set(union.trials[ROOT]):
-            numbers = {params_json(config): i for i, config in enumerate(configs[name])}
+            numbers: dict[str, list[int]] = {}  # a small space repeats configurations
+            for i, config in enumerate(configs[name]):
+                numbers.setdefault(params_json(config), []).append(i)
             md = union.for_learner(name)
             for task_id in md.task_ids:
                 trials = md.subset([task_id]).trials
-                known = [numbers.get(params_json(c)) for c in md.space.from_frame(trials)]
+                left = {text: iter(indices) for text, indices in numbers.items()}
+                known = [
+                    next(left.get(params_json(config), iter(())), None)
+                    for config in md.space.from_frame(trials)
+                ]
                 facts = trials[["score", "fit_seconds", "status", "error"]].astype(object)
                 rows = facts.where(facts.notna() | (facts.columns == "score"), None).to_numpy()
                 outcomes = [
