@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,17 +11,24 @@ import numpy as np
 import pandas as pd
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from metahpo.files import replace_file
+from metahpo.artifact import ArtifactFormat
+from metahpo.parameter import Choice, Number, parameter
 from metahpo.space import Config, Space
 
 Direction = Literal["maximize", "minimize"]
 
-SCHEMA_VERSION = 1
 ROOT = "learner"
 TRIAL_COLUMNS = ("task_id", "score", "fit_seconds", "status", "error")
 STATUSES = ("ok", "failed", "timeout")
 
-_TRIALS, _TASKS, _INFO, _HEADER = "trials.parquet", "tasks.parquet", "info.parquet", "dataset.json"
+_TRIALS, _TASKS, _INFO = "trials.parquet", "tasks.parquet", "info.parquet"
+_FORMAT = ArtifactFormat(
+    "metahpo.MetaDataset",
+    1,
+    "dataset.json",
+    ("direction", "metric", "space", "defaults"),
+    (_TRIALS,),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,30 +217,19 @@ class MetaDataset:
             Naming the file that cannot be written.
         """
         folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        frames = {_TRIALS: _compact(self.trials), _TASKS: self.tasks, _INFO: self.info}
-        (folder / _HEADER).unlink(missing_ok=True)
-        files = {}
-        for name, frame in frames.items():
-            if frame is None:
-                (folder / name).unlink(missing_ok=True)
-                continue
-            with replace_file(folder / name) as temporary:
-                frame.to_parquet(temporary, compression="zstd", compression_level=12)
-            files[name] = _sha256(folder / name)
+        frames = {_TRIALS: _compact(self.trials, self.space), _TASKS: self.tasks, _INFO: self.info}
         header = {
-            "format": "metahpo.MetaDataset",
-            "schema_version": SCHEMA_VERSION,
             "direction": self.direction,
             "metric": self.metric,
             "n_tasks": len(self),
             "n_evaluations": self.n_evaluations,
             "space": self.space.to_json(),
             "defaults": dict(self.defaults),
-            "sha256": files,
         }
-        with replace_file(folder / _HEADER) as temporary:
-            temporary.write_text(json.dumps(header, indent=1) + "\n")
+        files = {name: _parquet(frame) for name, frame in frames.items() if frame is not None}
+        _FORMAT.write(folder, header, files)
+        for name in frames.keys() - files:
+            (folder / name).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> MetaDataset:
@@ -247,19 +241,20 @@ class MetaDataset:
             Naming the file that is missing, damaged, of a newer version or of something else.
         """
         folder = Path(path)
-        header = _read_header(folder / _HEADER)
-        frames = {name: _read_frame(folder / name, sha) for name, sha in header["sha256"].items()}
+        header = _FORMAT.read(folder)
         try:
+            space = Space.from_json(header["space"])
+            frames = {name: pd.read_parquet(folder / name) for name in header["sha256"]}
             return cls.from_frames(
-                frames[_TRIALS],
+                _restored(frames[_TRIALS], space),
                 frames.get(_TASKS),
-                space=Space.from_json(header["space"]),
+                space=space,
                 direction=header["direction"],
                 metric=header["metric"],
                 info=frames.get(_INFO),
                 defaults=header["defaults"],
             )
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{folder} holds no valid MetaDataset: {error}") from error
 
 
@@ -328,10 +323,13 @@ def _checked_parameter(name: str, trials: pd.DataFrame, space: Space) -> pd.Seri
         column = _numbers(name, trials)
         wrong = present & ~_in_range(column, distribution)
         column = column.clip(distribution.low, distribution.high)
+        on_steps = Number(name, distribution).on_steps(np.asarray(column, dtype=np.float64))
+        wrong |= pd.Series(~on_steps, index=column.index)
         allowed = f"the range is {distribution.low} to {distribution.high}"
         if isinstance(distribution, IntDistribution):
-            wrong |= present & (column % 1 != 0)
             allowed = f"whole numbers from {distribution.low} to {distribution.high} are allowed"
+        if distribution.step not in (None, 1):
+            allowed += f", in steps of {distribution.step}"
     if wrong.any():
         raise ValueError(f"{name}={_where(name, trials, wrong)}; {allowed}")
     return column
@@ -406,45 +404,38 @@ def _where(name: str, trials: pd.DataFrame, rows: pd.Series[bool]) -> str:
 # ---------------------------------------------------------------------- files
 
 
-def _compact(trials: pd.DataFrame) -> pd.DataFrame:
-    """Encode repeated strings as dictionaries and seconds in single precision."""
+def _compact(trials: pd.DataFrame, space: Space) -> pd.DataFrame:
+    """Encode repeated strings as dictionaries, seconds in single precision, and mixed choices."""
     compact = trials.copy()
     compact["task_id"] = compact["task_id"].astype("category")
     if "error" in compact:
         compact["error"] = compact["error"].astype("category")
     if "fit_seconds" in compact:
         compact["fit_seconds"] = compact["fit_seconds"].astype("float32")
+    for choice in _mixed(space):
+        compact[choice.name] = choice.levels(compact[choice.name])
     return compact
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _restored(trials: pd.DataFrame, space: Space) -> pd.DataFrame:
+    """Undo :func:`_compact` where :meth:`MetaDataset.from_frames` would not know to."""
+    return trials.assign(
+        **{
+            choice.name: choice.cells(trials[choice.name].to_numpy(dtype=float))
+            for choice in _mixed(space)
+        }
+    )
 
 
-def _read_header(path: Path) -> dict[str, Any]:
-    try:
-        header = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{path.parent} is no MetaDataset: it has no {path.name}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(header, dict) or header.get("format") != "metahpo.MetaDataset":
-        raise ValueError(f"{path} does not belong to a MetaDataset")
-    version = header.get("schema_version")
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise ValueError(
-            f"{path} has schema version {version}; this metahpo reads up to {SCHEMA_VERSION}"
-        )
-    for name in ("direction", "metric", "space", "defaults", "sha256"):
-        if name not in header:
-            raise ValueError(f"{path} is damaged: it has no {name!r}")
-    return header
+def _mixed(space: Space) -> list[Choice]:
+    """Return the parameters with choices of several types, of which Parquet holds the number."""
+    return [
+        choice
+        for choice in (parameter(name, d) for name, d in space.distributions.items())
+        if isinstance(choice, Choice)
+        and len({type(value) for value in choice.distribution.choices if value is not None}) > 1
+    ]
 
 
-def _read_frame(path: Path, sha256: str) -> pd.DataFrame:
-    if not path.is_file():
-        raise ValueError(f"{path} is missing")
-    if _sha256(path) != sha256:
-        raise ValueError(f"{path} is damaged: its checksum is not the one in {_HEADER}")
-    return pd.read_parquet(path)
+def _parquet(frame: pd.DataFrame) -> Callable[[Path], None]:
+    return lambda file: frame.to_parquet(file, compression="zstd", compression_level=12)

@@ -79,9 +79,17 @@ class Number:
         whole = isinstance(d, IntDistribution)
         if whole and not float(value).is_integer():
             raise ValueError(f"{says}; a whole number is needed")
-        if d.step is not None and abs(math.remainder(value - d.low, d.step)) > _OFF_STEP * d.step:
+        if not self.on_steps(np.array([float(value)]))[0]:
             raise ValueError(f"{says}, which is not {d.low} plus a multiple of {d.step}")
         return int(value) if whole else float(value)
+
+    def on_steps(self, levels: Array) -> NDArray[np.bool_]:
+        """Tell which levels are the low end plus a multiple of the step, or missing."""
+        low, step = self.distribution.low, self.distribution.step
+        if step is None:
+            return np.ones(len(levels), dtype=bool)
+        off = np.abs(np.remainder(levels - low + step / 2, step) - step / 2)
+        return ~(off > _OFF_STEP * step)
 
     def column(self, values: Sequence[Any]) -> pd.Series[Any]:
         """Lay values out as a table's column; None is missing."""

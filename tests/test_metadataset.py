@@ -254,6 +254,25 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
         MetaDataset.load(tmp_path)
 
 
+def test_choices_of_several_types_survive(tmp_path: Path) -> None:
+    space = Space({"features": CategoricalDistribution(["sqrt", 0.5, None, True, 3])})
+    before = MetaDataset.from_frames(frame(space, 30), space=space)
+    before.save(tmp_path)
+    assert_same(MetaDataset.load(tmp_path), before)
+
+
+def test_values_off_the_steps_are_told() -> None:
+    space = Space({"n": IntDistribution(1, 9, step=4), "x": FloatDistribution(0, 1, step=0.25)})
+    trials = frame(space, 4)
+    assert len(MetaDataset.from_frames(trials, space=space).trials) == 4
+    with pytest.raises(
+        ValueError, match=r"n=4.* in row 2; whole numbers from 1 to 9 .* steps of 4"
+    ):
+        MetaDataset.from_frames(trials.assign(n=[1, 5, 4, 9]), space=space)
+    with pytest.raises(ValueError, match=r"x=0\.3 in row 0; the range .* in steps of 0.25"):
+        MetaDataset.from_frames(trials.assign(x=[0.3, 0, 1, 1]), space=space)
+
+
 @pytest.mark.parametrize("name", ["trials.parquet", "tasks.parquet", "info.parquet"])
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
 def test_a_damaged_table(name: str, damage: str, tmp_path: Path) -> None:
@@ -283,7 +302,7 @@ def edit_header(folder: Path, **changes: Any) -> None:
         ({"space": {"parameters": {}}}, "no valid MetaDataset"),
         ({"space": TREE.to_json()}, "no valid MetaDataset: trials have a column 'C'"),
         ({"direction": "up"}, "no valid MetaDataset: direction"),
-        ({"sha256": {}}, "no valid MetaDataset"),
+        ({"sha256": {}}, "its checksums are not those of a MetaDataset"),
     ],
 )
 def test_a_header_that_does_not_fit(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
