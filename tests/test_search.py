@@ -367,14 +367,16 @@ def test_is_as_silent_as_asked(
     verbose: int, silent: bool, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.INFO)  # as Optuna begins, before other tests
     optuna.logging.enable_propagation()  # to where caplog listens
     try:
         search(SVC(), model=inexperienced("svc"), verbose=verbose).fit(X, Y)
+        assert optuna.logging.get_verbosity() == optuna.logging.INFO
     finally:
         optuna.logging.disable_propagation()
+        optuna.logging.set_verbosity(before)
     assert (not caplog.records) == silent
     assert capfd.readouterr().out == ""
-    assert optuna.logging.get_verbosity() == before
 
 
 # ---------------------------------------------------------------------- failures
