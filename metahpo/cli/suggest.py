@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from metahpo.catalogue import Learner
+    from metahpo.metafeatures import MetaFeatures
+    from metahpo.metamodel import MetaModel
     from metahpo.space import Config, Space
 
 Number = Annotated[int, typer.Option("-n", min=1, help="How many configurations.")]
@@ -29,7 +31,6 @@ def command(
 ) -> None:
     """Suggest configurations for a table from experience alone: [bold]no search, no fit[/]."""
     import json
-    from dataclasses import replace
 
     from metahpo.catalogue import resolve_learner
     from metahpo.metafeatures import describe
@@ -41,11 +42,9 @@ def command(
     known = MetaModel.load(model, learner=chosen.family, task=data.task)
     for text in data.notes:
         note(text)
-    usable = [config for config in known.pool if _holds(chosen.space, config)]
-    if not usable:
+    configs = _usable(known, describe(data.X, data.y, data.task), chosen.space, n)
+    if not configs:
         raise ValueError(f"the model {model} knows nothing of the learner {chosen.name!r}")
-    features = describe(data.X, data.y, data.task)
-    configs = replace(known, pool=usable).suggest(features, n)
     if as_json:
         report = {
             "task": data.task,
@@ -58,8 +57,17 @@ def command(
     note(f"in the order to try them, by {known.metric} on {len(known.task_ids)} known tasks")
 
 
+def _usable(model: MetaModel, features: MetaFeatures, space: Space, n: int) -> list[Config]:
+    """Return the first suggestions that can be tried: a known learner may not be installed."""
+    usable: list[Config] = []
+    for size in (n, len(model.pool)):
+        usable = [config for config in model.suggest(features, size) if _holds(space, config)]
+        if len(usable) >= n:
+            break
+    return usable[:n]
+
+
 def _holds(space: Space, config: Config) -> bool:
-    """Tell whether a known configuration can be tried: its learner may not be installed here."""
     try:
         space.validate(config)
     except ValueError:
