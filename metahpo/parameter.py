@@ -107,11 +107,12 @@ class Number:
             Naming the parameter and the value that is no number or out of range.
         """
         levels = self._numbers(column)
-        strange = column[np.isnan(levels) & column.notna().to_numpy()]
-        if len(strange):
-            raise ValueError(f"{self.name}={strange.iloc[0]!r}; a number is needed")
+        missing = np.isnan(levels)
+        strange = missing & column.notna().to_numpy()
+        if strange.any():
+            raise ValueError(f"{self.name}={column[strange].iloc[0]!r}; a number is needed")
         inside = np.abs(self._unit(levels) - 0.5) <= 0.5 + _SLACK
-        outside = levels[~inside & ~np.isnan(levels)]
+        outside = levels[~inside & ~missing]
         if len(outside):
             low, high = self.distribution.low, self.distribution.high
             raise ValueError(f"{self.name}={outside[0]:.10g} is outside [{low}, {high}]")
@@ -234,11 +235,10 @@ class Choice:
             Naming the parameter and the value that is not among the choices.
         """
         levels = self.nearest(column)
-        strange = column[np.isnan(levels) & column.notna().to_numpy()]
-        if len(strange):
-            raise ValueError(
-                f"{self.name}={strange.iloc[0]!r} is not among the choices {self._listed}"
-            )
+        strange = np.isnan(levels) & column.notna().to_numpy()
+        if strange.any():
+            value = column[strange].iloc[0]
+            raise ValueError(f"{self.name}={value!r} is not among the choices {self._listed}")
         return levels
 
     def nearest(self, column: pd.Series[Any]) -> Array:

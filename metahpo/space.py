@@ -359,14 +359,14 @@ class Space:
         """
         if isinstance(configs, pd.DataFrame):
             return configs.reindex(columns=list(self.names))
-        self._refuse_unknown({name: None for config in configs for name in config}, "config")
-        return pd.DataFrame(
-            {
-                name: p.column([config.get(name) for config in configs])
-                for name, p in self._parameters.items()
-            },
-            index=range(len(configs)),
-        )
+        values: dict[str, list[Any]] = {name: [None] * len(configs) for name in self.names}
+        for row, config in enumerate(configs):
+            for name, value in config.items():
+                if name not in values:
+                    self._refuse_unknown(config, "config")
+                values[name][row] = value
+        columns = {name: p.column(values[name]) for name, p in self._parameters.items()}
+        return pd.DataFrame(columns, index=range(len(configs)))
 
     def from_frame(self, frame: pd.DataFrame) -> list[Config]:
         """Read configurations from a table; missing values are inactive parameters.
