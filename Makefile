@@ -3,12 +3,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test lint types clean
 
 demo: .venv/ready
 	$(BIN)/metahpo demo --out demo
 
-test: .venv/ready lint types
+test: .venv/ready .venv/optuna4 lint types
+	PYTHONPATH=.venv/optuna4 $(BIN)/python -m pytest tests/test_sampler.py
 	$(BIN)/python -m pytest
 
 lint: .venv/ready
@@ -22,6 +23,11 @@ types: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+# the sampler promises to run on Optuna 4 as well as on the version in constraints.txt
+.venv/optuna4: .venv/ready
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ optuna==4.9.0
 	touch $@
 
 clean:

@@ -1,7 +1,6 @@
 """MetaSampler in real studies: every way of running one, and every trial one may find there.
 
-On another Optuna: ``pip install --target DIR --no-deps optuna==4.5.0``, then
-``PYTHONPATH=DIR python -m pytest tests/test_sampler.py tests/test_sampler_conformance.py``.
+``make test`` runs this file on Optuna 4 as well as on the version in constraints.txt.
 """
 
 from __future__ import annotations
