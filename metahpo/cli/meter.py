@@ -55,17 +55,18 @@ class TrialMeter:
 
     def __call__(self, study: Study, trial: FrozenTrial) -> None:
         """Count the trials that are finished, whoever ran them, and look at the latest."""
-        states = [t.state.name for t in study.get_trials(deepcopy=False)]
-        done = states.count("COMPLETE") + states.count("FAIL")
-        best = study.best_value if "COMPLETE" in states else -math.inf
+        from metahpo.search.stored import finished
+
+        trials = finished(study)
+        best = max((t.value for t in trials if t.value is not None), default=-math.inf)
         improved, self._best = best > self._best, max(best, self._best)
         if math.isfinite(best):
             words = f"best {self._metric} {best:.4f}{_gain(study, best)}"
         else:
             words = "none has a score yet"
-        self._bar.update(self._task, completed=done, description=words)
+        self._bar.update(self._task, completed=len(trials), description=words)
         if improved and not err.is_terminal:
-            err.print(f"  trial {done} of {self._total}: {words}", markup=False)
+            err.print(f"  trial {len(trials)} of {self._total}: {words}", markup=False)
 
 
 def _gain(study: Study, best: float) -> str:

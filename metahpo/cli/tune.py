@@ -20,6 +20,7 @@ from metahpo.cli.meter import TrialMeter
 
 if TYPE_CHECKING:
     from metahpo.report import TuningResult
+    from metahpo.tables import LabelledTable
 
 Trials = Annotated[int, typer.Option("--trials", "-n", min=1, help="Configurations to try.")]
 Timeout = Annotated[
@@ -62,7 +63,7 @@ def command(
 
     Ctrl-C keeps the best so far; the same command goes on with a study that was stopped.
     """
-    seconds = None if timeout is None else _seconds(timeout)
+    seconds = None if timeout is None else parse_duration(timeout)
     # convergence warnings and the like, from every fold of every trial; workers inherit it
     os.environ["PYTHONWARNINGS"] = "ignore"
     warnings.simplefilter("ignore")
@@ -88,7 +89,14 @@ def command(
     _tell(result, folder, trials)
 
 
-def _seconds(text: str) -> float:
+def parse_duration(text: str) -> float:
+    """Read a duration such as "90s", "10m" or "1h30m": seconds.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or nothing.
+    """
     match = _DURATION.fullmatch(text.strip())
     hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     total = 3600 * hours + 60 * minutes + seconds
@@ -118,18 +126,19 @@ def _write(result: TuningResult, fitted: Any, folder: Path) -> None:
     from metahpo.report import write_best, write_page, write_trials
 
     with replace_file(folder / "model.joblib") as temporary:
-        joblib.dump(_self_sufficient(fitted, list(result.table.kinds)), temporary, compress=3)
+        joblib.dump(_self_sufficient(fitted, result.table), temporary, compress=3)
     write_best(result, folder / "best.json")
     write_trials(result, folder / "trials.csv")
     write_page(result, folder / "report.html")
 
 
-def _self_sufficient(fitted: Any, columns: list[str]) -> Any:
+def _self_sufficient(fitted: Any, table: LabelledTable) -> Any:
     """Let a fitted pipeline take the table as the file holds it, with columns it does not use."""
     from sklearn.pipeline import Pipeline
     from skrub import SelectCols
 
-    return Pipeline([("columns", SelectCols(columns)), *fitted.steps])
+    columns = SelectCols(list(table.kinds)).fit(table.X)
+    return Pipeline([("columns", columns), *fitted.steps])
 
 
 def _tell(result: TuningResult, folder: Path, wanted: int) -> None:
