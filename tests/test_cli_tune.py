@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -56,7 +58,7 @@ class Tuning:
         mixed_table().to_csv(folder / "table.csv", index=False)
         model.save(folder / "model")
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
+    def start(self, *options: str, **process: Any) -> subprocess.Popen[str]:
         command = [sys.executable, REPOSITORY / "cli.py", "tune", "table.csv"]
         return subprocess.Popen(
             [*command, "-t", "left", "-l", "svc", "--cv", "2", "--model", "model", *options],
@@ -65,12 +67,13 @@ class Tuning:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            **process,
         )
 
-    def run(self, *options: str) -> tuple[int, str, str]:
-        with self.start(*options) as process:
-            out, err = process.communicate(timeout=240)
-        return process.returncode, out, err
+    def run(self, *options: str, **process: Any) -> tuple[int, str, str]:
+        with self.start(*options, **process) as running:
+            out, err = running.communicate(timeout=240)
+        return running.returncode, out, err
 
     def interrupted(self, blow: signal.Signals, *options: str) -> tuple[int, str, str]:
         """Run until two trials are finished, then send a signal."""
@@ -173,6 +176,22 @@ def test_ctrl_c_keeps_the_best_so_far(tuning: Tuning) -> None:
     assert best["score"] == max(trial.value or 0 for trial in tuning.finished())
     assert (tuning.out / "report.html").exists()
     assert "make_pipeline(" in out
+
+
+def limit_file_size() -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (125_000, 125_000))
+
+
+def test_a_disk_that_fills_up_is_one_line(tuning: Tuning) -> None:
+    """No file can grow beyond what an empty study takes, as on a disk that is all but full."""
+    mixed_table(60)[["age", "left"]].to_csv(tuning.folder / "table.csv", index=False)
+    code, out, err = tuning.run("--trials", "200", preexec_fn=limit_file_size)
+    assert (code, out) == (2, "")
+    assert re.match(
+        "error: the (study's )?storage .*(failed|cannot be opened)", err.splitlines()[-1]
+    )
 
 
 def test_time_is_kept(tuning: Tuning) -> None:

@@ -75,14 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _is_expected(error: Exception) -> bool:
+    from optuna.exceptions import StorageInternalError
+
     from metahpo.openml import OpenMLError
 
-    return isinstance(error, (ValueError, OSError, OpenMLError))
+    return isinstance(error, (ValueError, OSError, OpenMLError, StorageInternalError))
 
 
 def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
+    if type(error).__module__.startswith("optuna.") and error.__cause__ is not None:
+        # Optuna guesses at a reason; the database's own first line has it
+        return f"the study's storage failed: {str(error.__cause__).splitlines()[0]}"
     return str(error) or type(error).__name__
 
 
