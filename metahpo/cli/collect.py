@@ -12,7 +12,7 @@ from metahpo.cli.console import err, out
 
 File = Annotated[
     Path | None,
-    typer.Argument(help="A declared collection (TOML), instead of the options.", metavar="[FILE]"),
+    typer.Argument(help="A declared collection (TOML), instead of the options.", metavar="FILE"),
 ]
 Suite = Annotated[str | None, typer.Option(help="OpenML benchmark suite: id or alias.")]
 Tasks = Annotated[str | None, typer.Option(help="OpenML task ids, as 31,37.")]

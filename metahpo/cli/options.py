@@ -18,7 +18,8 @@ class TaskKind(StrEnum):
 
 
 Table = Annotated[
-    Path, typer.Argument(help="The table: CSV, Parquet or ARFF.", show_default=False)
+    Path,
+    typer.Argument(help="The table: CSV, Parquet or ARFF.", metavar="TABLE", show_default=False),
 ]
 Target = Annotated[
     str, typer.Option("--target", "-t", help="The column to predict.", show_default=False)

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from metahpo.metadataset import MetaDataset
 
 Folder = Annotated[
-    Path, typer.Argument(help="A MetaDataset, as collect writes it.", show_default=False)
+    Path,
+    typer.Argument(
+        help="A MetaDataset, as collect writes it.", metavar="FOLDER", show_default=False
+    ),
 ]
 Learners = Annotated[
     str, typer.Option("--learner", "-l", help="Learners of the MetaDataset, as svc,auto; or all.")
