@@ -210,11 +210,10 @@ class MetaOptimizer:
         self.trials.append((valid, float(score) if math.isfinite(score) else math.nan))
 
     def _next(self, within: Space) -> Config:
-        posterior = self._posterior(fantasies=True)
+        posterior = self._posterior(fantasies=True) if self._n_scored >= _PORTFOLIO else None
         tried = {_key(config) for config, _ in self.trials} | set(map(_key, self._pending))
         configs = self._remembered(within, tried)
-        from_portfolio = posterior is None or self._n_scored < _PORTFOLIO
-        if self._pool is None and not from_portfolio:
+        if self._pool is None and posterior is not None:
             configs = configs + self._drawn(within)
         free = np.array([_key(config) not in tried for config in configs])
         if not free.any():
@@ -222,7 +221,7 @@ class MetaOptimizer:
                 raise ValueError(f"all {len(configs)} candidates have been tried")
             return within.sample(1, seed=int(self._rng.integers(2**31)), method="random")[0]
         phi, X = self._views(configs) if self._fixed_views is None else self._fixed_views
-        if posterior is None or from_portfolio:
+        if posterior is None:
             return configs[self._portfolio_pick(phi, free)]
         gain = posterior.expected_improvement(phi, X)
         return configs[int(np.where(free, gain, -np.inf).argmax())]
