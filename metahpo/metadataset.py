@@ -12,12 +12,12 @@ import pandas as pd
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from metahpo.artifact import ArtifactFormat
+from metahpo.catalogue import ROOT
 from metahpo.parameter import Choice, Number, parameter
 from metahpo.space import Config, Space
 
 Direction = Literal["maximize", "minimize"]
 
-ROOT = "learner"
 TRIAL_COLUMNS = ("task_id", "score", "fit_seconds", "status", "error")
 STATUSES = ("ok", "failed", "timeout")
 
