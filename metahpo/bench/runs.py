@@ -49,7 +49,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 import pyarrow as pa
@@ -83,6 +83,19 @@ SCHEMA = pa.schema(
 )
 
 UNIT = ("task_id", "learner", "metric", "fold", "seed", "method")
+
+
+class Watcher(Protocol):
+    """Who looks on while a benchmark runs: a live table, a line now and then, nobody."""
+
+    def begin(self, total: int, done: int) -> None:
+        """Take note that units start, of which earlier sessions did some."""
+
+    def unit(self, rows: pd.DataFrame) -> None:
+        """Take note of a unit that is through: its trials, the columns of SCHEMA."""
+
+    def end(self) -> None:
+        """Take note that nothing more will come, however it ended."""
 
 
 def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
