@@ -15,6 +15,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from metahpo import MetaModel, MetaOptimizer, learners
 from metahpo.catalogue import UnionLearner
+from metahpo.page import duration
 from metahpo.report import (
     Tried,
     TuningResult,
@@ -24,7 +25,6 @@ from metahpo.report import (
     write_trials,
 )
 from metahpo.report.comparison import comparison
-from metahpo.report.page import duration
 from metahpo.space import Config
 from metahpo.tables import LabelledTable, read_table
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from metahpo.files import replace_file
+from metahpo.page import write_html
 from metahpo.report.comparison import comparison
 from metahpo.report.figures import as_html, coordinates, history, importances, shown_range
 from metahpo.report.files import as_params
@@ -33,19 +33,7 @@ def write_page(result: TuningResult, path: Path) -> None:
     OSError
         Naming the file, if it cannot be written.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("metahpo", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"score": _score, "value": _value, "duration": duration}
-    page = environment.get_template("page.html.j2").render(_context(result))
-    with replace_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_html(path, "report", _context(result))
 
 
 def _context(result: TuningResult) -> dict[str, Any]:
@@ -97,25 +85,3 @@ def _target(result: TuningResult) -> dict[str, Any]:
         return {"quantiles": quantiles.tolist()}
     shares = y.astype(str).value_counts(normalize=True)
     return {"shares": list(shares.head(_CLASSES).items()), "n_classes": len(shares)}
-
-
-# ---------------------------------------------------------------------- numbers in words
-
-
-def _score(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"
-
-
-def _value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def duration(seconds: float) -> str:
-    """Write a duration as a person would: "4.2 s", "3 min 20 s", "2 h 05 min"."""
-    if math.isnan(seconds):
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds >= 0.95 else f"{1000 * seconds:.0f} ms"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest} s"
