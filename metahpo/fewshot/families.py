@@ -81,18 +81,23 @@ class RegressionFamily(Source):
         """Return the family's tasks; every split draws from the same family."""
         return RegressionTasks(self, shots, queries)
 
-    def oracle(self, episodes: Episodes) -> Tensor | None:
-        """Fit the family's own form to every support by least squares, if it has one."""
+    @property
+    def has_oracle(self) -> bool:
+        """Whether fitting the family's own form is a linear problem."""
+        return type(self).fit is not RegressionFamily.fit
+
+    def oracle(self, episodes: Episodes) -> Tensor:
+        """Fit the family's own form to every support by least squares."""
         fitted = self.fit(episodes.support_x[..., 0], episodes.support_y[..., 0])
-        return None if fitted is None else fitted(episodes.query_x[..., 0])[..., None]
+        return fitted(episodes.query_x[..., 0])[..., None]
 
     @abstractmethod
     def draw(self, tasks: int, generator: Generator) -> Functions:
         """Draw a batch of functions."""
 
-    def fit(self, x: Tensor, y: Tensor) -> Functions | None:
-        """Fit functions of this family by least squares; None where that is no linear problem."""
-        return None
+    def fit(self, x: Tensor, y: Tensor) -> Functions:
+        """Fit functions of this family by least squares, where that is a linear problem."""
+        raise NotImplementedError(f"{self.kind} functions have no linear fit")
 
 
 @dataclass(frozen=True)

@@ -70,9 +70,24 @@ class Omniglot(Source):
         ValueError
             Naming the file of the folder that is missing or holds something else.
         """
+        return ImageTasks(*self._bytes(split), ways=self.ways, shots=shots, queries=queries)
+
+    @property
+    def has_labels(self) -> bool:
+        """Yes: which character it is."""
+        return True
+
+    def labelled(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Return a split's images with the characters as labels."""
+        images, labels = self._bytes(split)
+        return _ink(images), labels
+
+    def _bytes(self, split: Split) -> tuple[Tensor, Tensor]:
         images = read_characters(self.folder)[split]
         turned = [np.rot90(images, k, axes=(2, 3)) for k in range(4 if self.rotations else 1)]
-        return ImageTasks(np.concatenate(turned), ways=self.ways, shots=shots, queries=queries)
+        classes = np.concatenate(turned)
+        flat = torch.from_numpy(classes.reshape(-1, *self.shape))
+        return flat, torch.arange(len(classes)).repeat_interleave(_DRAWERS)
 
 
 @lru_cache(maxsize=1)
@@ -104,10 +119,7 @@ class ImageTasks:
     Images are kept as bytes and become numbers, ink 1 and paper 0, when they are drawn.
     """
 
-    def __init__(self, images: Images, *, ways: int, shots: int, queries: int) -> None:
-        classes, members = images.shape[:2]
-        x = torch.from_numpy(images.reshape(classes * members, 1, *images.shape[2:]))
-        y = torch.arange(classes).repeat_interleave(members)
+    def __init__(self, x: Tensor, y: Tensor, *, ways: int, shots: int, queries: int) -> None:
         self._bytes = LabelledTasks(x, y, ways=ways, shots=shots, queries=queries)
 
     def sample(self, tasks: int, generator: Generator) -> Episodes:

@@ -47,12 +47,32 @@ class Source(ABC):
             Examples in the support and in the query set: of each class in classification.
         """
 
-    def oracle(self, episodes: Episodes) -> Tensor | None:
+    @property
+    def has_labels(self) -> bool:
+        """Whether :meth:`labelled` can be asked."""
+        return False
+
+    def labelled(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Return all examples of a split with labels that mean the same in every task.
+
+        Returns
+        -------
+        (Tensor, Tensor)
+            x (n, …) and y (n,), counted from 0.
+        """
+        raise NotImplementedError(f"{self.kind} tasks share no labels")
+
+    @property
+    def has_oracle(self) -> bool:
+        """Whether :meth:`oracle` can be asked."""
+        return False
+
+    def oracle(self, episodes: Episodes) -> Tensor:
         """Predict the queries knowing what no learner is told: the form of the functions.
 
         Returns
         -------
-        Tensor or None
-            Shaped as ``episodes.query_y``; None where there is no such thing.
+        Tensor
+            Shaped as ``episodes.query_y``.
         """
-        return None
+        raise NotImplementedError(f"{self.kind} tasks have no oracle")

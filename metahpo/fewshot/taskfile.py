@@ -128,6 +128,9 @@ class EvaluationPlan:
     episodes : int, default=600
     queries : int, default=15
         Of each class in classification.
+    baselines : tuple of {"joint", "scratch", "oracle"}, default=all
+        What to compare with; see :mod:`metahpo.fewshot.baselines`. The oracle knows the form of
+        the functions; a baseline that a source cannot have is left out.
     baseline_steps : int, default=50
         Steps that fine-tuning and training from scratch may take.
     """
@@ -136,6 +139,7 @@ class EvaluationPlan:
     steps: int = 10
     episodes: int = 600
     queries: int = 15
+    baselines: tuple[Literal["joint", "scratch", "oracle"], ...] = ("joint", "scratch", "oracle")
     baseline_steps: int = 50
 
     def __post_init__(self) -> None:
@@ -387,7 +391,7 @@ def _needed(hint: Any) -> str:
     if get_origin(hint) is tuple:
         many = arguments[1:] == [...]
         size = "" if many else f"{len(arguments)} "
-        return f"a list of {size}{_PLURALS[arguments[0]]}"
+        return f"a list of {size}{_PLURALS.get(arguments[0]) or _needed(arguments[0])}"
     return _SINGULARS[hint]
 
 
