@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metahpo.space import Config, Space
+from metahpo.space import Codes, Config, Space
 
 Array = NDArray[np.float64]
 
@@ -15,29 +16,55 @@ _SPREADS = (0.02, 0.1, 0.3)  # standard deviations of the steps around an incumb
 _FLIP = 0.3  # chance that a step changes a parameter at all
 
 
-def around(
-    space: Space, incumbents: Sequence[Config], n: int, rng: np.random.Generator
-) -> list[Config]:
-    """Draw configurations near good ones: some parameters moved a little, a lot, or re-drawn.
+@dataclass(frozen=True)
+class Candidates:
+    """Configurations as the belief reads them; only the chosen one is written out."""
+
+    codes: Codes
+    """In the study's own space."""
+    phi: Array
+    """(n, F): as from :meth:`metahpo.MetaModel.encode`."""
+    config: Callable[[int], Config]
+    """Writes one of them out."""
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __add__(self, other: Candidates) -> Candidates:
+        n = len(self)
+        return Candidates(
+            self.codes + other.codes,
+            np.concatenate([self.phi, other.phi]),
+            lambda i: self.config(i) if i < n else other.config(i - n),
+        )
+
+
+def around(space: Space, incumbents: Codes, n: int, rng: np.random.Generator) -> Array:
+    """Draw encoded rows near good ones: some parameters moved a little, a lot, or re-drawn.
 
     What an incumbent leaves inactive is drawn anew, for where a changed parent activates it.
 
     Parameters
     ----------
     space : Space
-    incumbents : sequence of dict
+    incumbents : Codes
         The configurations to stay near, at least one.
     n : int
         How many to draw.
     rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of float, shape (n, n_columns)
+        For :meth:`Space.snap` or :meth:`Space.decode`.
     """
     rows = rng.integers(len(incumbents), size=n)
     fresh = rng.random((n, len(space.columns)))  # the largest of uniform columns: a fair choice
-    start = np.where(space.mask(incumbents)[rows], space.encode(incumbents)[rows], fresh)
+    start = np.where(incumbents.active[rows], incumbents.array[rows], fresh)
     step = rng.choice(_SPREADS, size=(n, 1)) * rng.standard_normal(start.shape)
     categorical = np.array([column.choice is not None for column in space.columns])
     moved = np.where(categorical, fresh, np.clip(start + step, 0.0, 1.0))
     flip = rng.random((n, len(space.names))) < _FLIP
     flip[np.arange(n), rng.integers(len(space.names), size=n)] = True  # at least one
     width = [where.stop - where.start for where in space.slices.values()]
-    return space.decode(np.where(np.repeat(flip, width, axis=1), moved, start))
+    return np.where(np.repeat(flip, width, axis=1), moved, start)

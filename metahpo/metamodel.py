@@ -16,7 +16,7 @@ from scipy.special import comb, ndtr
 
 from metahpo.artifact import ArtifactFormat
 from metahpo.metadataset import Direction, MetaDataset
-from metahpo.space import Config, Space
+from metahpo.space import Codes, Config, Space
 from metahpo.surrogate.belief import ScalePrior
 from metahpo.surrogate.features import FeatureNet, FeatureOptions, train_features
 from metahpo.surrogate.relevance import Relevance, fit_relevance
@@ -144,23 +144,28 @@ class MetaModel:
         """The prior that a study starts from: on :meth:`encode`'s columns, memory included."""
         return self.prior.with_memory()
 
-    def encode(self, configs: Sequence[Config] | pd.DataFrame) -> Array:
+    def encode(self, configs: Sequence[Config] | pd.DataFrame | Codes) -> Array:
         """Compute features of configurations: the learned ones, then what tasks remember.
+
+        Parameters
+        ----------
+        configs : sequence of dict, DataFrame or Codes
+            Of the model's own space.
 
         Returns
         -------
         ndarray of float, shape (n, F + T)
         """
-        X = _inputs(self.space, configs)
-        remembered = np.zeros((len(X), len(self.task_ids)))
-        for row, key in enumerate(_keys(X)):
+        codes = configs if isinstance(configs, Codes) else self.space.codes(configs)
+        remembered = np.zeros((len(codes), len(self.task_ids)))
+        for row, key in enumerate(codes.row_keys()):
             if key in self._pool_rows:
                 remembered[row] = self.memory[self._pool_rows[key]]
-        return np.concatenate([self.features(X), remembered], axis=1)
+        return np.concatenate([self.features(_inputs(self.space, codes)), remembered], axis=1)
 
     @cached_property
     def _pool_rows(self) -> dict[bytes, int]:
-        return {key: row for row, key in enumerate(_keys(_inputs(self.space, self.pool)))}
+        return {key: row for row, key in enumerate(self.space.codes(self.pool).row_keys())}
 
     def utilities(self, phi: Array) -> Array:
         """Predict where configurations stand on every training task, from :meth:`encode`'s array.
@@ -364,11 +369,10 @@ def _device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _inputs(space: Space, configs: Sequence[Config] | pd.DataFrame) -> Array:
-    """Encode configurations and append which of the numbers are active."""
-    frame = space.to_frame(configs)
+def _inputs(space: Space, codes: Codes) -> Array:
+    """Append to encoded configurations which of the numbers are active."""
     numbers = [column.choice is None for column in space.columns]
-    return np.concatenate([space.encode(frame), space.mask(frame)[:, numbers]], axis=1)
+    return np.concatenate([codes.array, codes.active[:, numbers]], axis=1)
 
 
 def _oriented(md: MetaDataset) -> dict[str, Array]:
@@ -396,7 +400,8 @@ def _train(
     md: MetaDataset, *, device: str, seed: int, options: FeatureOptions | None = None
 ) -> MetaModel:
     scores = _oriented(md)
-    X = _inputs(md.space, md.trials)
+    codes = md.space.codes(md.trials)
+    X = _inputs(md.space, codes)
     counts = np.array([len(s) for s in scores.values()])
     owner = np.repeat(np.arange(len(counts)), counts)
     z = [gaussian_ranks(s) for s in scores.values()]
@@ -405,9 +410,10 @@ def _train(
     )
     phi = np.split(features(X), np.cumsum(counts)[:-1])
     prior = fit_task_prior(zip(phi, z, strict=True))
-    pool = _pool(md, scores, seed)
-    memory = _memory(X, owner, np.concatenate(z), phi, prior, _inputs(md.space, pool))
-    responses = (prior.particles(features(_inputs(md.space, pool))) + memory).T  # (T, pool)
+    pool = _pool(md, scores)
+    pool_codes = md.space.codes(pool)
+    memory = _memory(codes, owner, np.concatenate(z), phi, prior, pool_codes)
+    responses = (prior.particles(features(_inputs(md.space, pool_codes))) + memory).T  # (T, pool)
     logs = np.log([max(spread(s), _LEAST_SPREAD) for s in scores.values()])
     return MetaModel(
         space=md.space,
@@ -425,32 +431,27 @@ def _train(
     )
 
 
-def _keys(X: Array) -> list[bytes]:
-    """Name encoded configurations by their content, up to rounding."""
-    return [row.tobytes() for row in np.round(X, 6) + 0.0]
-
-
 def _memory(
-    X: Array,
+    codes: Codes,
     owner: NDArray[np.int64],
     z: Array,
     phi: Sequence[Array],
     prior: TaskPrior,
-    pool: Array,
+    pool: Codes,
 ) -> Array:
     """Return what each task's trials showed beyond its features, at the pool: (pool, T)."""
-    rows = {key: row for row, key in enumerate(_keys(pool))}
+    rows = {key: row for row, key in enumerate(pool.row_keys())}
     explained = np.concatenate(
         [own @ weights for own, weights in zip(phi, prior.weights, strict=True)]
     )
     memory = np.zeros((len(pool), len(phi)))
-    for key, task, residual in zip(_keys(X), owner, z - explained, strict=True):
+    for key, task, residual in zip(codes.row_keys(), owner, z - explained, strict=True):
         if key in rows:
             memory[rows[key], task] = residual
     return memory
 
 
-def _pool(md: MetaDataset, scores: Mapping[str, Array], seed: int) -> list[Config]:
+def _pool(md: MetaDataset, scores: Mapping[str, Array]) -> list[Config]:
     """Choose the configurations worth remembering: the best of each task in turn, the default."""
     configs = md.space.from_frame(md.trials)
     start = np.cumsum([0, *(len(s) for s in scores.values())])

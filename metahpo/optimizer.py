@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from metahpo.candidates import around
+from metahpo.candidates import Candidates, around
 from metahpo.metadataset import Direction
 from metahpo.metamodel import MetaModel, greedy_portfolio
 from metahpo.parameter import identity
@@ -115,12 +116,12 @@ class MetaOptimizer:
         self._log_relevance = model.relevance.log_weights(meta_features)
         self._rng = np.random.default_rng(seed)
         self._pending: list[Config] = []
-        self._pool: list[Config] | None = None
+        self._viewed = self._candidates([])
+        self._given: Candidates | None = None
         if candidates is not None:
-            self._pool = _rows(candidates, self.space)
-            if not self._pool:
+            self._given = self._candidates(_rows(candidates, self.space))
+            if not len(self._given):
                 raise ValueError("candidates is empty; there is nothing to choose from")
-        self._fixed_views = None if self._pool is None else self._views(self._pool)
 
     @property
     def transfer(self) -> TransferReport:
@@ -170,7 +171,7 @@ class MetaOptimizer:
             If `candidates` was given and every row has been tried, or if it was given together
             with `within`.
         """
-        if within is not None and self._pool is not None:
+        if within is not None and self._given is not None:
             raise ValueError("ask(within=...) and candidates exclude each other")
         if n is None:
             config = self._next(self.space if within is None else within)
@@ -211,20 +212,19 @@ class MetaOptimizer:
 
     def _next(self, within: Space) -> Config:
         posterior = self._posterior(fantasies=True) if self._n_scored >= _PORTFOLIO else None
-        tried = {_key(config) for config, _ in self.trials} | set(map(_key, self._pending))
-        configs = self._remembered(within, tried)
-        if self._pool is None and posterior is not None:
-            configs = configs + self._drawn(within)
-        free = np.array([_key(config) not in tried for config in configs])
+        tried = {*self._tried.codes.row_keys(), *self.space.codes(self._pending).row_keys()}
+        candidates = self._given or self._remembered(within, tried)
+        if self._given is None and posterior is not None:
+            candidates = candidates + self._drawn(within)
+        free = np.array([key not in tried for key in candidates.codes.row_keys()])
         if not free.any():
-            if self._pool is not None:
-                raise ValueError(f"all {len(configs)} candidates have been tried")
+            if self._given is not None:
+                raise ValueError(f"all {len(candidates)} candidates have been tried")
             return within.sample(1, seed=int(self._rng.integers(2**31)), method="random")[0]
-        phi, X = self._views(configs) if self._fixed_views is None else self._fixed_views
         if posterior is None:
-            return configs[self._portfolio_pick(phi, free)]
-        gain = posterior.expected_improvement(phi, X)
-        return configs[int(np.where(free, gain, -np.inf).argmax())]
+            return candidates.config(self._portfolio_pick(candidates.phi, free))
+        gain = posterior.expected_improvement(candidates.phi, candidates.codes.array)
+        return candidates.config(int(np.where(free, gain, -np.inf).argmax()))
 
     @property
     def _n_scored(self) -> int:
@@ -232,20 +232,24 @@ class MetaOptimizer:
 
     def _portfolio_pick(self, phi: Array, free: NDArray[np.bool_]) -> int:
         """Pick what adds most to what was tried or is running; failed trials cover nothing."""
-        covering = [config for config, score in self.trials if not math.isnan(score)]
-        covered = self._views(covering + self._pending)[0]
+        scored = [not math.isnan(score) for _, score in self.trials]
+        running = self._candidates(self._pending)
+        covered = np.concatenate([self._tried.phi[scored], running.phi])
         utilities = self.model.utilities(np.concatenate([phi, covered]))
         chosen = range(len(phi), len(utilities))
         weights = np.exp(self._log_relevance)
         return greedy_portfolio(utilities, weights, 1, chosen, np.flatnonzero(~free))[0]
 
-    def _remembered(self, within: Space, tried: set[frozenset[tuple[str, Any]]]) -> list[Config]:
-        """Return the configurations that are known to be good somewhere, and the default."""
-        if self._pool is not None:
-            return self._pool
-        known = [self.space.default, *self._transfer.to_user(self.model.pool)]
+    @cached_property
+    def _known(self) -> Candidates:
+        """The configurations that are known to be good somewhere, and the default."""
+        return self._candidates([self.space.default, *self._transfer.to_user(self.model.pool)])
+
+    def _remembered(self, within: Space, tried: set[bytes]) -> Candidates:
+        """Return what is known to be good, moved into a part of the space."""
         if within is self.space:
-            return known
+            return self._known
+        known = [self._known.config(i) for i in range(len(self._known))]
         inside = within.nearest(self.space.to_frame(known))
         # what is decided may be a part of something remembered: then the rest belongs to it
         decided = [name for name, d in within.distributions.items() if d.single()]
@@ -254,26 +258,44 @@ class MetaOptimizer:
             for config, original in zip(inside, known, strict=True)
             if all(config.get(name) == original.get(name) for name in decided)
         ]
-        return [config for config in whole if _key(config) not in tried] or inside
+        keys = self.space.codes(whole).row_keys()
+        free = [config for config, key in zip(whole, keys, strict=True) if key not in tried]
+        return self._candidates(free or inside)
 
-    def _drawn(self, within: Space) -> list[Config]:
+    def _drawn(self, within: Space) -> Candidates:
         """Draw configurations over the whole space, and around this study's best."""
-        drawn = within.sample(_SOBOL, seed=int(self._rng.integers(2**31)))
+        spread = within.draw(_SOBOL, seed=int(self._rng.integers(2**31)))
         sign = 1.0 if self.direction == "maximize" else -1.0
         ranked = sorted(
             (trial for trial in self.trials if not math.isnan(trial[1])),
             key=lambda trial: -sign * trial[1],
         )
         best = within.nearest(self.space.to_frame([c for c, _ in ranked[:_INCUMBENTS]]))
-        return [*drawn, *around(within, best, _LOCAL, self._rng)]
+        near = around(within, within.codes(best), _LOCAL, self._rng)
+        rows = np.concatenate([spread, near])
+        if within is not self.space or not self._transfer.trivial:
+            return self._candidates(within.decode(rows))
+        codes = self.space.snap(rows)
+        return Candidates(
+            codes, self.model.encode(codes), lambda i: self.space.decode(rows[i : i + 1])[0]
+        )
 
     # ------------------------------------------------------------------ belief
 
-    def _views(self, configs: list[Config]) -> tuple[Array, Array]:
-        """Return the two views of configurations: learned features, and the study's own code."""
+    def _candidates(self, configs: Sequence[Config]) -> Candidates:
+        """View configurations both ways: as learned features, and in the study's own code."""
         frame = self.space.to_frame(configs)
-        phi = self.model.encode(self._transfer.to_model(frame))
-        return phi, self.space.encode(frame)
+        codes = self.space.codes(frame)
+        known = codes if self._transfer.trivial else self._transfer.to_model(frame)
+        return Candidates(codes, self.model.encode(known), lambda i: dict(configs[i]))
+
+    @property
+    def _tried(self) -> Candidates:
+        """The trials, viewed once each."""
+        new = self.trials[len(self._viewed) :]
+        if new:
+            self._viewed = self._viewed + self._candidates([config for config, _ in new])
+        return self._viewed
 
     def _posterior(self, *, fantasies: bool = False) -> Posterior | None:
         """Condition on the trials; None while no trial has a score.
@@ -282,21 +304,17 @@ class MetaOptimizer:
         """
         if self._n_scored == 0:
             return None
-        phi, X = self._views([config for config, _ in self.trials])
         y = self._oriented_scores()
-        posterior = self._condition(phi, X, y)
+        posterior = self._condition(self._tried, y)
         if fantasies and self._pending:
-            phi_running, X_running = self._views(self._pending)
-            expected, _ = posterior.predict(phi_running, X_running)
-            posterior = self._condition(
-                np.concatenate([phi, phi_running]),
-                np.concatenate([X, X_running]),
-                np.concatenate([y, expected]),
-            )
+            running = self._candidates(self._pending)
+            expected, _ = posterior.predict(running.phi, running.codes.array)
+            posterior = self._condition(self._tried + running, np.concatenate([y, expected]))
         return posterior
 
-    def _condition(self, phi: Array, X: Array, y: Array) -> Posterior:
-        return condition(self.model.belief_prior, self.model.scale, self._log_relevance, phi, X, y)
+    def _condition(self, trials: Candidates, y: Array) -> Posterior:
+        prior, scale = self.model.belief_prior, self.model.scale
+        return condition(prior, scale, self._log_relevance, trials.phi, trials.codes.array, y)
 
     def _oriented_scores(self) -> Array:
         """Scores with higher better, junk cut off, failures as bad as the worst of the rest."""
@@ -314,13 +332,15 @@ class MetaOptimizer:
     def explain(self, config: Mapping[str, Any]) -> Explanation:
         """Say what is expected of a configuration, and on which earlier tasks that rests."""
         valid = self.space.validate(config, partial=True)
-        phi, X = self._views([valid])
+        viewed = self._candidates([valid])
         prior = np.exp(self._log_relevance)
-        rank = self.model.utilities(phi)[0]
+        rank = self.model.utilities(viewed.phi)[0]
         posterior = self._posterior()
         mean, low, high, weights = math.nan, math.nan, math.nan, prior
         if posterior is not None:
-            centre, sd = (float(value[0]) for value in posterior.predict(phi, X))
+            centre, sd = (
+                float(value[0]) for value in posterior.predict(viewed.phi, viewed.codes.array)
+            )
             sign = 1.0 if self.direction == "maximize" else -1.0
             mean, low, high = (
                 sign * centre,

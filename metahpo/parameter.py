@@ -5,8 +5,8 @@ its index among the choices, and NaN stands for a parameter that is missing. So 
 column of floats, whatever its values are::
 
     value ── levels ──► level ── encode ──► code in [0, 1]
-          ◄─ values ───       ◄─ decode ───
-                              ◄─ draw ───── uniform number
+          ◄─ values ───       ◄─ decode ───           snap: code of the nearest level
+                                                      draw: code from a uniform number
 
 Notation
 --------
@@ -152,12 +152,20 @@ class Number:
         """Turn codes into the nearest admissible levels, floats with ten significant digits."""
         return self._place(code[:, 0], margin=0.0)
 
+    def snap(self, code: Array) -> Array:
+        """Move codes to those of the nearest admissible levels; floats stay where they are."""
+        if self.distribution.step is None and not self.distribution.single():
+            return np.clip(code, 0.0, 1.0)
+        return self.encode(self.decode(code))
+
     def draw(self, unit: Array) -> Array:
-        """Turn uniform numbers in [0, 1) into levels.
+        """Turn uniform numbers in [0, 1) into codes.
 
         Unlike in `decode`, the admissible values of an int or of a step share [0, 1] equally.
         """
-        return self._place(unit, margin=(self.distribution.step or 0.0) / 2)
+        if self.distribution.step is None:
+            return unit[:, None]
+        return self.encode(self._place(unit, margin=self.distribution.step / 2))
 
     def _numbers(self, column: pd.Series[Any]) -> Array:
         numbers: Array = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
@@ -269,9 +277,13 @@ class Choice:
         levels: Array = code.argmax(axis=1).astype(float)
         return levels
 
+    def snap(self, code: Array) -> Array:
+        """Turn codes into those of their largest column's choice."""
+        return self.encode(self.decode(code))
+
     def draw(self, unit: Array) -> Array:
-        """Turn uniform numbers in [0, 1) into levels that are equally likely."""
-        return np.floor(unit * self.width)
+        """Turn uniform numbers in [0, 1) into codes of choices that are equally likely."""
+        return self.encode(np.floor(unit * self.width))
 
     @property
     def _listed(self) -> str:

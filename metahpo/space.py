@@ -40,6 +40,8 @@ Config = dict[str, Any]
 
 Levels = dict[str, NDArray[np.float64]]
 
+_KEY_DIGITS = 6  # decimals of a code in its key: files and other programs round what they write
+
 
 @dataclass(frozen=True)
 class Column:
@@ -47,6 +49,35 @@ class Column:
 
     name: str
     choice: int | None = None
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Configurations as arrays, for whoever handles thousands of them at once.
+
+    Attributes
+    ----------
+    array : ndarray of float64, shape (n, n_columns)
+        As from :meth:`Space.encode`.
+    active : ndarray of bool, shape (n, n_columns)
+        As from :meth:`Space.mask`.
+    """
+
+    array: NDArray[np.float64]
+    active: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def row_keys(self) -> list[bytes]:
+        """Name every row by its content, up to rounding."""
+        rows = np.concatenate([np.round(self.array, _KEY_DIGITS) + 0.0, self.active], axis=1)
+        return [row.tobytes() for row in rows]
+
+    def __add__(self, other: Codes) -> Codes:
+        return Codes(
+            np.concatenate([self.array, other.array]), np.concatenate([self.active, other.active])
+        )
 
 
 class Space:
@@ -143,6 +174,10 @@ class Space:
             levels = p.levels(p.column(values))
             triggers[child] = parent, np.where(np.isnan(levels), p.missing, levels)
         return triggers
+
+    @cached_property
+    def _parents(self) -> set[str]:
+        return {parent for parent, _ in self.conditions.values()}
 
     @cached_property
     def _identity(self) -> tuple[str, ...]:
@@ -245,14 +280,7 @@ class Space:
         """
         if n == 0 or not self.names:
             return [{} for _ in range(n)]
-        dimensions = len(self.names)
-        if method == "sobol":
-            engine = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed))
-            units = engine.random_base2(max(1, math.ceil(math.log2(n))))[:n]
-        else:
-            units = np.random.default_rng(seed).random((n, dimensions))
-        drawn = zip(self._parameters.items(), units.T, strict=True)
-        return self._configs({name: p.draw(unit) for (name, p), unit in drawn}, n)
+        return self.decode(self.draw(n, seed, method))
 
     # ------------------------------------------------------------------ arrays
 
@@ -277,9 +305,7 @@ class Space:
             Naming the parameter that is unknown or inactive, or the value that the space cannot
             hold.
         """
-        levels = self._levels(configs)
-        codes = [p.encode(levels[name]) for name, p in self._parameters.items()]
-        return np.concatenate(codes, axis=1) if codes else np.empty((len(configs), 0))
+        return self.codes(configs).array
 
     def mask(self, configs: Sequence[Mapping[str, Any]] | pd.DataFrame) -> NDArray[np.bool_]:
         """Tell which columns of :meth:`encode`'s array belong to an active parameter.
@@ -288,11 +314,59 @@ class Space:
         -------
         ndarray of bool, shape (n, n_columns)
         """
+        return self.codes(configs).active
+
+    def codes(self, configs: Sequence[Mapping[str, Any]] | pd.DataFrame) -> Codes:
+        """Return :meth:`encode`'s and :meth:`mask`'s arrays together."""
         levels = self._levels(configs)
-        mask = np.empty((len(configs), len(self.columns)), dtype=bool)
-        for name, where in self.slices.items():
-            mask[:, where] = ~np.isnan(levels[name])[:, None]
-        return mask
+        codes = self._empty(len(configs))
+        for name, p in self._parameters.items():
+            codes.array[:, self.slices[name]] = p.encode(levels[name])
+            codes.active[:, self.slices[name]] = ~np.isnan(levels[name])[:, None]
+        return codes
+
+    def snap(self, array: NDArray[np.float64]) -> Codes:
+        """Move encoded rows to the nearest configurations, without writing those out.
+
+        Decoded, they give what the given rows give.
+
+        Parameters
+        ----------
+        array : ndarray of float, shape (n, n_columns)
+        """
+        levels: Levels = {}
+        codes = self._empty(len(array))
+        for name, p in self._parameters.items():
+            code = p.snap(array[:, self.slices[name]])
+            active = np.broadcast_to(self._allowed(name, levels), len(array))
+            if name in self._parents:
+                levels[name] = np.where(active, p.decode(code), math.nan)
+            idle = p.encode(np.full(1, math.nan))
+            codes.array[:, self.slices[name]] = np.where(active[:, None], code, idle)
+            codes.active[:, self.slices[name]] = active[:, None]
+        return codes
+
+    def draw(
+        self, n: int, seed: int | None = 0, method: Literal["sobol", "random"] = "sobol"
+    ) -> NDArray[np.float64]:
+        """Draw `n` encoded rows, as :meth:`sample` does; inactive parameters are drawn too.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, n_columns)
+            For :meth:`decode` or :meth:`snap`.
+        """
+        if method == "sobol":
+            engine = qmc.Sobol(len(self.names), scramble=True, rng=np.random.default_rng(seed))
+            units = engine.random_base2(max(1, math.ceil(math.log2(n))))[:n]
+        else:
+            units = np.random.default_rng(seed).random((n, len(self.names)))
+        drawn = zip(self._parameters.values(), units.T, strict=True)
+        return np.concatenate([p.draw(unit) for p, unit in drawn], axis=1)
+
+    def _empty(self, n: int) -> Codes:
+        shape = (n, len(self.columns))
+        return Codes(np.empty(shape), np.empty(shape, dtype=bool))
 
     def decode(self, array: NDArray[np.float64]) -> list[Config]:
         """Turn encoded rows back into configurations.

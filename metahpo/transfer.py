@@ -112,10 +112,15 @@ class Transfer:
             for name, values in allowed.items()
         }
 
+    @property
+    def trivial(self) -> bool:
+        """Whether the user's space is the model's own."""
+        return self.user is self.model
+
     def to_model(self, configs: Sequence[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
         """Lay the user's configurations out as the model reads them, missing where inactive."""
         frame = self.user.to_frame(configs)
-        if self.user is self.model:
+        if self.trivial:
             return frame
         return self.model.clip(frame[list(self._mapped)].assign(**self.report.fixed))
 
@@ -124,7 +129,7 @@ class Transfer:
 
         Parameters that the model does not know take the user's default.
         """
-        if self.user is self.model:
+        if self.trivial:
             return [dict(config) for config in configs]
         shared = self.model.to_frame(configs)[list(self._mapped)]
         for name, own in self._mapped.items():

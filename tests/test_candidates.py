@@ -5,7 +5,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from scipy.stats import chisquare
 
 from metahpo.candidates import around
-from metahpo.space import Space
+from metahpo.space import Config, Space
 
 SPACE = Space(
     {
@@ -19,8 +19,13 @@ SPACE = Space(
 BEST = {"C": 1.0, "kernel": "linear"}
 
 
+def near(incumbents: list[Config], n: int, seed: int) -> list[Config]:
+    rows = around(SPACE, SPACE.codes(incumbents), n, np.random.default_rng(seed))
+    return SPACE.decode(rows)
+
+
 def test_candidates_are_valid_near_and_never_the_incumbent_in_everything() -> None:
-    drawn = around(SPACE, [BEST], 2000, np.random.default_rng(0))
+    drawn = near([BEST], 2000, 0)
     assert len(drawn) == 2000
     assert [SPACE.validate(config) for config in drawn] == drawn
     steps = np.abs(np.log10([config["C"] for config in drawn])) / 6
@@ -32,7 +37,7 @@ def test_candidates_are_valid_near_and_never_the_incumbent_in_everything() -> No
 
 
 def test_what_a_new_parent_activates_is_drawn_over_its_whole_range() -> None:
-    poly = [c for c in around(SPACE, [BEST], 4000, np.random.default_rng(1)) if "shift" in c]
+    poly = [c for c in near([BEST], 4000, 1) if "shift" in c]
     shifts = np.histogram([config["shift"] for config in poly], bins=5, range=(0, 1))[0]
     # a step from the drawn value is clipped at the ends; between them all are equally likely
     assert chisquare(shifts[1:-1]).pvalue > 1e-3
@@ -41,7 +46,7 @@ def test_what_a_new_parent_activates_is_drawn_over_its_whole_range() -> None:
 
 
 def test_choices_are_redrawn_evenly_and_incumbents_may_be_incomplete() -> None:
-    drawn = around(SPACE, [{"C": 1.0}, BEST], 4000, np.random.default_rng(2))
+    drawn = near([{"C": 1.0}, BEST], 4000, 2)
     assert [SPACE.validate(config) for config in drawn] == drawn
     kernels = [config["kernel"] for config in drawn]
     # linear keeps its lead from the incumbent; the others share alike
@@ -49,5 +54,5 @@ def test_choices_are_redrawn_evenly_and_incumbents_may_be_incomplete() -> None:
 
 
 def test_the_generator_decides() -> None:
-    first, again = (around(SPACE, [BEST], 20, np.random.default_rng(3)) for _ in range(2))
+    first, again = (near([BEST], 20, 3) for _ in range(2))
     assert first == again

@@ -142,6 +142,9 @@ def test_any_point_of_the_cube_decodes_to_a_valid_configuration(space: Space, se
     for config in configs:
         assert exactly([space.validate(config)]) == exactly([config])
     assert exactly(space.decode(space.encode(configs))) == exactly(configs)
+    snapped, codes = space.snap(points), space.codes(configs)
+    assert exactly(space.decode(snapped.array)) == exactly(configs)
+    np.testing.assert_array_equal(snapped.active, codes.active)
 
 
 @settings(max_examples=100, deadline=None)
