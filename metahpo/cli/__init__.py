@@ -1,4 +1,4 @@
-"""The command line: ``metahpo tune | suggest | describe | collect | train | demo``.
+"""The command line: ``metahpo tune | suggest | describe | collect | train | demo | fewshot``.
 
 Commands import what they need when they run, so that ``metahpo --help`` costs nothing.
 """
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from metahpo.cli import collect, demo, describe, suggest, train, tune
+from metahpo.cli import collect, demo, describe, fewshot, suggest, train, tune
 from metahpo.cli.console import err
 
 __all__ = ["app", "main"]
@@ -33,6 +33,7 @@ for name, module in {
     "demo": demo,
 }.items():
     app.command(name)(module.command)
+app.add_typer(fewshot.app)
 
 
 @app.callback(invoke_without_command=True)

@@ -11,7 +11,7 @@ learner       "meta", "meta, then second", "joint, fine-tuned", "scratch", "orac
 transductive  whether queries were normalised by each other's statistics
 shots         of the support
 seed          of the training
-step          inner steps; NaN for the oracle, which takes none
+step          inner steps
 chosen        whether the step count is the learner's own
 rate          the baselines' learning rate, chosen on meta-validation tasks; else NaN
 mean          over the episodes
@@ -61,7 +61,7 @@ class Curve:
 
 
 def evaluate_task(
-    plan: FewShotPlan, out: Path, *, watch: Callable[[Curve], None] = lambda curve: None
+    plan: FewShotPlan, out: Path, *, watch: Callable[[int, Curve], None] = lambda done, curve: None
 ) -> pd.DataFrame:
     """Measure all learners of a trained task, and the baselines.
 
@@ -71,7 +71,7 @@ def evaluate_task(
     out : Path
         The folder that :func:`~metahpo.fewshot.training.train_task` filled.
     watch : callable, optional
-        Called with every curve before it is measured.
+        Called with every curve that is measured, and how many are.
 
     Returns
     -------
@@ -86,8 +86,8 @@ def evaluate_task(
     parts: list[pd.DataFrame] = []
     for seed in range(plan.seeds):
         for curve, learner in _curves(plan, out, seed):
-            watch(curve)
             parts.append(_measured(plan, curve, learner))
+            watch(len(parts), curve)
     return pd.concat(parts, ignore_index=True)
 
 
@@ -140,7 +140,7 @@ def _measured(plan: FewShotPlan, curve: Curve, learner: MetaLearner) -> pd.DataF
     return pd.DataFrame(
         {
             **asdict(curve),
-            "step": nan if curve.learner == ORACLE else count,
+            "step": count,
             "chosen": (count == learner.steps_) & own,
             "rate": nan if own or curve.learner == ORACLE else rate_of(learner),
             "mean": scores.mean(1),

@@ -170,7 +170,7 @@ class FewShotPlan:
     second : Source or None
         The family that training goes on with, to see what is forgotten.
     declared : dict
-        The file, as read.
+        The file, as read; without the folder of the data, which differs from machine to machine.
     """
 
     source: Source
@@ -272,7 +272,7 @@ def declared_task(declared: Mapping[str, Any]) -> FewShotPlan:
             for other in shifted
         },
         second=None if second is None else _source(_changed(tables["source"], second), "[second]"),
-        declared=dict(declared),
+        declared={**declared, "source": _without_folder(tables["source"])},
     )
 
 
@@ -284,6 +284,10 @@ def _source(table: Mapping[str, Any], where: str) -> Source:
     if kind not in SOURCES:
         raise ValueError(f"{where} has kind {kind!r}; choose one of {', '.join(SOURCES)}")
     return _read(SOURCES[kind], {k: v for k, v in table.items() if k != "kind"}, where)
+
+
+def _without_folder(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key != "folder"}
 
 
 def _changed(source: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,10 +118,9 @@ def read_training(out: Path, name: str) -> dict[str, Any]:
 def _agree(plan: FewShotPlan, out: Path) -> None:
     """Check that the folder is of this declaration, or make it so.
 
-    More seeds, other evaluations and another place of the data may be asked for later.
+    More seeds and other evaluations may be asked for later.
     """
     declared = {key: plan.declared[key] for key in _TRAINED_BY if key in plan.declared}
-    declared["source"] = {k: v for k, v in declared["source"].items() if k != "folder"}
     path = out / TASK
     if path.exists():
         begun = json.loads(path.read_text())
