@@ -5,18 +5,20 @@ over many tasks, where it starts (theta), how fast it goes (rates) and how far (
 
 Reading order: :mod:`.episodes` (a batch of tasks, and where they come from), :mod:`.rule`
 (:class:`InnerRule`: what one step does), :mod:`.inner` (:func:`unroll`: the steps),
-:mod:`.steps` (:class:`StepCount`: how many), :mod:`.outer` (:func:`train`: the loop around it).
+:mod:`.steps` (:class:`StepCount`: how many), :mod:`.objective` (:class:`Objective`: the outer
+gradients), :mod:`.outer` (:func:`train`: the loop that follows them).
 
 Nothing here knows of networks: parameters are a dict of tensors whose first dimension is the
 task, a loss is a function from them to one number a task::
 
     start = spread(theta, rule, tasks=len(batch))           # (B, …) each
-    path = unroll(start, support_loss, rule, log_rates, 5)  # parameters after 0 … 5 steps
-    query_loss(path[-1])                                    # (B,)
+    *_, phi = unroll(start, support_loss, rule, log_rates, 5)  # after 0 … 5 steps
+    query_loss(phi)                                         # (B,)
 """
 
 from metahpo.engine.episodes import Episodes, LabelledTasks, TaskSource, pad, task_mean
 from metahpo.engine.inner import spread, unroll
+from metahpo.engine.objective import Objective, Outer, part
 from metahpo.engine.outer import OuterOptions, Progress, Training, train
 from metahpo.engine.rule import InnerRule, Loss, Params
 from metahpo.engine.steps import StepCount
@@ -26,6 +28,8 @@ __all__ = [
     "InnerRule",
     "LabelledTasks",
     "Loss",
+    "Objective",
+    "Outer",
     "OuterOptions",
     "Params",
     "Progress",
@@ -33,6 +37,7 @@ __all__ = [
     "TaskSource",
     "Training",
     "pad",
+    "part",
     "spread",
     "task_mean",
     "train",

@@ -7,7 +7,7 @@ sum is every task's own gradient, and one backward pass serves the batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -25,8 +25,8 @@ def spread(theta: Mapping[str, Tensor], rule: InnerRule, tasks: int) -> Params:
 
 def unroll(
     start: Params, loss: Loss, rule: InnerRule, log_rates: Mapping[str, Tensor], steps: int
-) -> list[Params]:
-    """Take inner steps, and keep the parameters after each.
+) -> Iterator[Params]:
+    """Take inner steps, and hand out the parameters after each.
 
     Parameters
     ----------
@@ -39,17 +39,19 @@ def unroll(
         :meth:`InnerRule.initial_log_rates`'s value, or what became of it.
     steps : int
 
-    Returns
-    -------
-    list of dict, length steps + 1
-        The parameters after 0 … steps steps. With grad mode on and order "second" the outer
-        gradient passes through all of it, with order "first" through the sum of the steps alone.
+    Yields
+    ------
+    dict of str to Tensor
+        The parameters after 0 … steps steps, so steps + 1 of them. With grad mode on and order
+        "second" the outer gradient passes through all of it, with order "first" through the sum
+        of the steps alone.
     """
     second = rule.order == "second" and torch.is_grad_enabled()
-    path = [start]
+    phi = start
+    yield phi
     for step in range(steps):
-        path.append(_step(path[-1], start, loss, rule, log_rates, step, second))
-    return path
+        phi = _step(phi, start, loss, rule, log_rates, step, second)
+        yield phi
 
 
 def _step(

@@ -49,6 +49,11 @@ class OuterOptions:
     patience : int or None, default=None
         Looks without a better validation loss after which training stops; None = never.
     seed : int, default=0
+    compile : bool, default=False
+        Whether to compile the outer gradients: several times as fast on small networks, after
+        some seconds for every new shape of the task batch.
+    mixed_precision : bool, default=False
+        Whether to compute them in bfloat16 where that is safe; on CUDA alone.
     """
 
     iterations: int = 10_000
@@ -64,6 +69,8 @@ class OuterOptions:
     validate_every: int = 500
     patience: int | None = None
     seed: int = 0
+    compile: bool = False
+    mixed_precision: bool = False
 
     def __post_init__(self) -> None:
         for name in ("iterations", "tasks", "accumulate", "validate_every"):

@@ -45,8 +45,8 @@ class StepCount:
     tail : float, default=0.01
         Steps are not unrolled once all later counts together have less probability.
     explosion : float, default=10.0
-        A step whose loss is not finite, or this many times the loss without adaptation, is left
-        out of (1) with all later ones; (2) still sees that it is bad.
+        A count whose loss is not finite, or more than this many times the loss without
+        adaptation, is left out of (1) with all later ones; (2) sees it at that limit.
 
     Raises
     ------
@@ -78,41 +78,48 @@ class StepCount:
         beyond = 1 - torch.softmax(logits.detach().double(), 0).cumsum(0)  # P(K > k)
         return int((beyond > self.tail).sum())
 
-    def objective(self, losses: Tensor, logits: Tensor, progress: float) -> Tensor:
-        """Return the sum of (1) and (2), whose gradients do not meet.
+    def sound(self, losses: Tensor) -> int:
+        """Return how many counts come before the first that exploded; the count 0 never does.
 
         Parameters
         ----------
         losses : Tensor, shape (k + 1,)
             Query losses after 0 … k steps; k may stop short of K_max.
+        """
+        good = losses.isfinite() & (losses <= self.explosion * losses[0])
+        good[0] = True
+        return int(good.long().cumprod(0).sum())
+
+    def logit_gradient(self, losses: Tensor, logits: Tensor, progress: float) -> Tensor:
+        """Return the gradient of (2).
+
+        Parameters
+        ----------
+        losses : Tensor, shape (k + 1,)
+            As in :meth:`sound`; a count beyond has the loss of the last.
         logits : Tensor, shape (K_max + 1,)
         progress : float
             Share of training that is over, in [0, 1].
         """
-        seen = losses.detach()
-        sound = int(self._sound(seen).sum())
-        p = torch.softmax(logits, 0)
-        q = torch.log_softmax(logits, 0)
-        weights = p[:sound].detach()
-        expected = (weights * losses[:sound]).sum() / weights.sum()
-        beta = self.entropy * seen[0] * max(0.0, 1 - progress / self.annealed)
-        return expected + (p * self._priced(seen, sound)).sum() + beta * (p * q).sum()
+        losses = losses.detach().to(logits)
+        limit = self.explosion * losses[0]
+        seen = torch.where(losses.isfinite(), losses, limit).clamp(max=limit)
+        unseen = seen[-1:].expand(self.maximum + 1 - len(seen))
+        steps = torch.arange(self.maximum + 1, device=losses.device)
+        priced = torch.cat([seen, unseen]) + self.price * steps
+        beta = self.entropy * losses[0] * max(0.0, 1 - progress / self.annealed)
+        log_p = torch.log_softmax(logits.detach(), 0)
+        p, value = log_p.exp(), priced + beta * log_p
+        return p * (value - (p * value).sum())
 
     def best(self, losses: Tensor) -> int:
         """Return the count of least priced loss, given the losses after 0 … K_max steps."""
+        return int(self._priced(losses).argmin())
+
+    def least(self, losses: Tensor) -> float:
+        """Return the least priced loss, given the losses after 0 … K_max steps."""
+        return float(self._priced(losses).min())
+
+    def _priced(self, losses: Tensor) -> Tensor:
         priced = losses + self.price * torch.arange(len(losses), device=losses.device)
-        return int(torch.where(priced.isfinite(), priced, torch.inf).argmin())
-
-    def _sound(self, losses: Tensor) -> Tensor:
-        """Mark the counts before the first that exploded."""
-        good = losses.isfinite() & (losses <= self.explosion * losses[0].clamp(min=1e-12))
-        good[0] = True
-        return good.long().cumprod(0).bool()
-
-    def _priced(self, losses: Tensor, sound: int) -> Tensor:
-        """Return L_k + c·k for all counts; what exploded or was not unrolled counts as bad."""
-        worst = losses[:sound].max()
-        late = torch.full_like(losses[sound:], 1.0) * self.explosion * losses[0]
-        unseen = worst.expand(self.maximum + 1 - len(losses))
-        steps = torch.arange(self.maximum + 1, device=losses.device)
-        return torch.cat([losses[:sound], late, unseen]) + self.price * steps
+        return torch.where(priced.isfinite(), priced, torch.inf)

@@ -14,7 +14,7 @@ MAML++: Antoniou et al., ICLR 2019. Reptile: Nichol et al., 2018. iMAML: Rajeswa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -27,11 +27,14 @@ from metahpo.engine import (
     Episodes,
     InnerRule,
     Loss,
+    Objective,
+    Outer,
     OuterOptions,
     Params,
     Progress,
     StepCount,
     TaskSource,
+    part,
     spread,
     task_mean,
     train,
@@ -40,7 +43,6 @@ from metahpo.engine import (
 from metahpo.fewshot.nets import TaskNet
 
 LossName = Literal["mse", "cross_entropy"]
-Outer = Literal["query", "displacement"]
 
 
 @dataclass(frozen=True)
@@ -150,12 +152,18 @@ class MetaLearner:
         progress: Callable[[Progress], None] | None = None,
     ) -> MetaLearner:
         """Meta-train."""
+        options = options or OuterOptions()
+        method = self.method
+        objective = Objective(
+            self._losses,
+            method.rule,
+            method.steps,
+            method.outer,
+            compile=options.compile,
+            mixed_precision=options.mixed_precision,
+        )
         self.training_ = train(
-            self.parameters,
-            self._gradients,
-            tasks,
-            options=options or OuterOptions(),
-            progress=progress,
+            self.parameters, objective, tasks, options=options, progress=progress
         )
         self.parameters = self.training_.parameters
         return self
@@ -175,23 +183,22 @@ class MetaLearner:
             last one's.
         """
         episodes = Episodes(x, y, x, y, mask, mask).to(self.device)
-        path = self._adaptation(episodes, self.steps_ if steps is None else steps)
-        return Adapted(self, path[-1], episodes.support_x, episodes.support_mask)
+        *_, phi = self._adaptation(episodes, steps)
+        return Adapted(self, phi, episodes.support_x, episodes.support_mask)
 
     def path(self, episodes: Episodes, steps: int | None = None) -> Tensor:
         """Predict the queries after 0 … steps steps: (steps + 1, B, Q, outputs)."""
         episodes = episodes.to(self.device)
-        path = self._adaptation(episodes, self.steps_ if steps is None else steps)
         with torch.no_grad():
+            path = self._adaptation(episodes, steps)
             return torch.stack([self._predict(phi, episodes) for phi in path])
 
     def losses(self, episodes: Episodes, steps: int | None = None) -> Tensor:
         """Return the tasks' query losses after 0 … steps steps: (steps + 1, B)."""
         episodes = episodes.to(self.device)
-        path = self._adaptation(episodes, self.steps_ if steps is None else steps)
         with torch.no_grad():
             _, query = self._losses(episodes)
-            return torch.stack([query(phi) for phi in path])
+            return torch.stack([query(phi) for phi in self._adaptation(episodes, steps)])
 
     def save(self, folder: Path | str) -> None:
         """Write the learner as JSON and safetensors; its net is described, not pickled."""
@@ -223,16 +230,13 @@ class MetaLearner:
         both = self.net.embed(phi, torch.cat([support_x, x], 1), seen)
         return self.net.read_out(phi, both[:, shots:])
 
-    def _adaptation(self, episodes: Episodes, steps: int) -> list[Params]:
-        with torch.no_grad():
-            start = spread(self._part("theta"), self.method.rule, len(episodes))
-            support, _ = self._losses(episodes)
-            return unroll(start, support, self.method.rule, self._part("rate"), steps)
-
-    def _part(self, prefix: str, parameters: Params | None = None) -> Params:
-        parameters = self.parameters if parameters is None else parameters
-        cut = len(prefix) + 1
-        return {n[cut:]: p for n, p in parameters.items() if n.startswith(f"{prefix}.")}
+    @torch.no_grad()
+    def _adaptation(self, episodes: Episodes, steps: int | None) -> Iterator[Params]:
+        start = spread(part(self.parameters, "theta"), self.method.rule, len(episodes))
+        support, _ = self._losses(episodes)
+        log_rates = part(self.parameters, "rate")
+        steps = self.steps_ if steps is None else steps
+        yield from unroll(start, support, self.method.rule, log_rates, steps)
 
     def _predict(self, phi: Params, episodes: Episodes) -> Tensor:
         return self.predict(
@@ -259,24 +263,3 @@ class MetaLearner:
         if self.loss == "mse":
             return (prediction - y).square().mean(-1)
         return F.cross_entropy(prediction.movedim(-1, 1), y, reduction="none")
-
-    def _gradients(
-        self, parameters: Params, episodes: Episodes, progress: float
-    ) -> tuple[Params, Tensor]:
-        method = self.method
-        theta, log_rates = self._part("theta", parameters), self._part("rate", parameters)
-        start = spread(theta, method.rule, len(episodes))
-        support, query = self._losses(episodes)
-        if isinstance(method.steps, StepCount):
-            logits = parameters["steps.logits"]
-            path = unroll(start, support, method.rule, log_rates, method.steps.horizon(logits))
-            losses = torch.stack([query(phi).mean() for phi in path])
-            outer = method.steps.objective(losses, logits, progress)
-        else:
-            path = unroll(start, support, method.rule, log_rates, method.steps)
-            outer = query(path[-1]).mean()
-        wanted = {
-            n: p for n, p in parameters.items() if method.rule.learned or not n.startswith("rate.")
-        }
-        found = torch.autograd.grad(outer, list(wanted.values()))
-        return dict(zip(wanted, found, strict=True)), outer.detach()
