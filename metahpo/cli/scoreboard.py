@@ -36,9 +36,6 @@ class Scoreboard:
     def __init__(self, methods: Sequence[str], console: Console = err) -> None:
         self._methods = tuple(methods)
         self._console = console
-        self._live = Live(
-            console=console, get_renderable=self._table, refresh_per_second=2, transient=True
-        )
         self._open: dict[tuple[Any, ...], dict[str, float]] = {}  # heats some methods still lack
         self._heats = 0
         self._ranks = dict.fromkeys(self._methods, 0.0)  # sums over the heats that are through
@@ -46,6 +43,9 @@ class Scoreboard:
         self._done = dict.fromkeys(self._methods, 0)
         self._total = self._before = 0
         self._started = self._said = time.monotonic()
+        self._live = Live(
+            console=console, get_renderable=self._table, refresh_per_second=2, transient=True
+        )
 
     def begin(self, total: int, done: int) -> None:
         """Start to show a benchmark of `total` units, of which earlier sessions did some."""
