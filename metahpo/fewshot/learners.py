@@ -1,83 +1,50 @@
-"""MAML-style learners: settings of one inner and one outer loop.
+"""MetaLearner: a network, a method, and what it learned over many tasks.
 
-A :class:`Method` is data; ``METHODS`` names the published ones::
+::
 
-    learner = MetaLearner(MLP(1, 1), METHODS["meta_sgd"], loss="mse").fit(tasks)
-    adapted = learner.adapt(support_x, support_y)       # (B, S, …): any number of tasks at once
-    adapted.predict(query_x)                            # (B, Q, outputs)
-
-References
-----------
-MAML, FOMAML: Finn et al., ICML 2017. Meta-SGD: Li et al., 2017. ANIL: Raghu et al., ICLR 2020.
-MAML++: Antoniou et al., ICLR 2019. Reptile: Nichol et al., 2018. iMAML: Rajeswaran et al., 2019.
+learner = MetaLearner(MLP(1, 1), METHODS["meta_sgd"]).fit(tasks)
+adapted = learner.adapt(support_x, support_y)       # (B, S, …): any number of tasks at once
+adapted.predict(query_x)                            # (B, Q, outputs)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import Tensor, nn
 
 from metahpo.engine import (
     Episodes,
     InnerRule,
     Loss,
     Objective,
-    Outer,
     OuterOptions,
     Params,
     Progress,
     StepCount,
     TaskSource,
+    Training,
     part,
     spread,
     task_mean,
     train,
     unroll,
 )
+from metahpo.fewshot.method import HEAD, Method
+from metahpo.fewshot.module_net import ModuleNet
 from metahpo.fewshot.nets import TaskNet
+from metahpo.fewshot.stored import StoredState, read_learner, write_learner
 
 LossName = Literal["mse", "cross_entropy"]
-
-
-@dataclass(frozen=True)
-class Method:
-    """What tells one learner from another.
-
-    Parameters
-    ----------
-    rule : InnerRule
-    steps : int or StepCount, default=1
-        Inner steps in training: a number, or how it is learned.
-    outer : {"query", "displacement"}, default="query"
-        What the outer loop follows: the gradient of the query loss, or, without any, how far
-        adaptation to support and query together moves the parameters (Reptile).
-    """
-
-    rule: InnerRule = field(default_factory=InnerRule)
-    steps: int | StepCount = 1
-    outer: Outer = "query"
-
-    @property
-    def maximum(self) -> int:
-        """Most inner steps in training."""
-        return self.steps.maximum if isinstance(self.steps, StepCount) else self.steps
-
-
-METHODS: Mapping[str, Method] = {
-    "maml": Method(InnerRule(rate=0.01)),
-    "fomaml": Method(InnerRule(rate=0.01, order="first")),
-    "anil": Method(InnerRule(rate=0.01, adapted=("head.*",))),
-    "meta_sgd": Method(InnerRule(rate=0.01, rates="parameter", learned=True)),
-    "maml++": Method(InnerRule(rate=0.01, rates="tensor_step", learned=True), steps=5),
-    "reptile": Method(InnerRule(rate=0.02, order="first"), steps=5, outer="displacement"),
-    "imaml": Method(InnerRule(rate=0.01, order="implicit", proximal=0.5), steps=16),
-}
+_AT_ONCE = 100  # tasks that are adapted together where no gradient needs them all
+_VALIDATION = 200  # tasks that the step count is fixed on where the user gave none
+_VALIDATION_SEED = 2**31
 
 
 @dataclass(frozen=True)
@@ -90,11 +57,19 @@ class Adapted:
     support_x: Tensor
     support_mask: Tensor | None
 
+    @torch.no_grad()
     def predict(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Predict for queries, shape (B, Q, ...): (B, Q, outputs)."""
-        with torch.no_grad():
-            x = x.to(self.support_x)
-            return self.learner.predict(self.params, self.support_x, self.support_mask, x, mask)
+        """Predict for queries, shape (B, Q, ...): (B, Q, outputs).
+
+        Parameters
+        ----------
+        x : Tensor
+        mask : Tensor of bool, shape (B, Q), optional
+            Which queries are there; it matters to batch norm alone.
+        """
+        y = x.new_zeros(x.shape[:2])
+        episodes = Episodes(self.support_x, self.support_x, x, y, self.support_mask, mask)
+        return self.learner.predict(self.params, episodes.to(self.learner.device))
 
 
 class MetaLearner:
@@ -102,26 +77,40 @@ class MetaLearner:
 
     Parameters
     ----------
-    net : TaskNet
+    net : TaskNet or torch.nn.Module
+        A module of one's own starts from the parameters it has.
     method : Method
-    loss : {"mse", "cross_entropy"}
+    loss : {"mse", "cross_entropy"}, default="mse"
+        Of predictions (B, n, outputs); targets are (B, n) or (B, n, outputs) numbers, or (B, n)
+        class labels.
     transductive : bool, default=False
-        With batch norm: whether queries are normalised by each other's statistics (as the MAML
-        papers evaluate) or by the support's alone.
+        With batch norm: whether queries are normalised by each other's statistics (as MAML's
+        authors evaluate) or by the support's alone.
     device : str, default="auto"
+        "auto" is CUDA where there is a GPU.
     seed : int, default=0
         Of the initialisation.
 
     Attributes
     ----------
+    parameters : dict of str to Tensor
+        "theta.…", the initialisation; "rate.…", logarithms of the inner rates; "steps.logits".
     steps_ : int
         Steps that :meth:`adapt` takes by default.
     training_ : Training
+        How the last :meth:`fit` went.
+
+    Raises
+    ------
+    ValueError
+        If a module with batch norm is asked to keep queries apart: only it knows how.
     """
+
+    training_: Training
 
     def __init__(
         self,
-        net: TaskNet,
+        net: TaskNet | nn.Module,
         method: Method,
         *,
         loss: LossName = "mse",
@@ -131,16 +120,28 @@ class MetaLearner:
     ) -> None:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.net, self.method, self.loss = net, method, loss
+        self.net = ModuleNet(net) if isinstance(net, nn.Module) else net
+        if isinstance(self.net, ModuleNet) and self.net.uses_batch and not transductive:
+            raise ValueError(
+                "a module's own batch norm normalises queries by each other: "
+                "pass transductive=True, or use group norm"
+            )
+        self.method, self.loss, self.seed = method, loss, seed
         self.transductive, self.device = transductive, device
-        theta = net.initial(torch.Generator().manual_seed(seed))
-        self.parameters: Params = {f"theta.{name}": p for name, p in theta.items()}
-        log_rates = method.rule.initial_log_rates(theta, method.maximum)
-        self.parameters |= {f"rate.{name}": p for name, p in log_rates.items()}
+        self.rule = _resolved(method.rule, self.net)
+        theta = self.net.initial(torch.Generator().manual_seed(seed))
+        parameters = {f"theta.{name}": p for name, p in theta.items()}
+        log_rates = self.rule.initial_log_rates(theta, method.maximum)
+        parameters |= {f"rate.{name}": p for name, p in log_rates.items()}
         if isinstance(method.steps, StepCount):
-            self.parameters["steps.logits"] = torch.zeros(method.steps.maximum + 1)
-        self.parameters = {name: p.to(device) for name, p in self.parameters.items()}
+            parameters["steps.logits"] = torch.zeros(method.steps.maximum + 1)
+        self.parameters: Params = {name: p.to(device) for name, p in parameters.items()}
         self.steps_ = method.maximum
+
+    @property
+    def rates(self) -> Params:
+        """The inner learning rates."""
+        return {name: p.exp() for name, p in part(self.parameters, "rate").items()}
 
     def fit(
         self,
@@ -151,23 +152,53 @@ class MetaLearner:
         checkpoint: Path | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> MetaLearner:
-        """Meta-train."""
+        """Meta-train, from where the learner stands.
+
+        Parameters
+        ----------
+        tasks : TaskSource
+        validation : Episodes, optional
+            Tasks to keep the best parameters by, to stop early by and to fix the step count on;
+            without, the last parameters are kept and the count is fixed on tasks from `tasks`.
+        options : OuterOptions, optional
+        checkpoint : Path, optional
+            File that a killed training goes on from, bit for bit.
+        progress : callable, optional
+            Called with a Progress after every iteration.
+
+        Returns
+        -------
+        MetaLearner
+            Itself.
+        """
         options = options or OuterOptions()
-        method = self.method
-        objective = Objective(
-            self._losses,
-            method.rule,
-            method.steps,
-            method.outer,
-            compile=options.compile,
-            mixed_precision=options.mixed_precision,
-        )
+        count = self.method.steps
+        chance = torch.Generator().manual_seed(_VALIDATION_SEED + options.seed)
+        example = tasks.sample(1, chance).support_x.to(self.device)
+        self.net.settle(part(self.parameters, "theta"), example)
         self.training_ = train(
-            self.parameters, objective, tasks, options=options, progress=progress
+            self.parameters,
+            Objective(
+                self.task_losses,
+                self.rule,
+                count,
+                self.method.outer,
+                compile=options.compile,
+                mixed_precision=options.mixed_precision,
+            ),
+            tasks,
+            options=options,
+            validate=None if validation is None else partial(self._validate, validation),
+            checkpoint=None if checkpoint is None else StoredState(checkpoint, self.device),
+            progress=progress,
         )
         self.parameters = self.training_.parameters
+        if isinstance(count, StepCount):
+            chosen_on = validation or tasks.sample(_VALIDATION, chance)
+            self.steps_ = count.best(self._mean_losses(self.parameters, chosen_on))
         return self
 
+    @torch.no_grad()
     def adapt(
         self, x: Tensor, y: Tensor, *, mask: Tensor | None = None, steps: int | None = None
     ) -> Adapted:
@@ -183,83 +214,162 @@ class MetaLearner:
             last one's.
         """
         episodes = Episodes(x, y, x, y, mask, mask).to(self.device)
-        *_, phi = self._adaptation(episodes, steps)
+        *_, phi = self._adaptation(self.parameters, episodes, steps)
         return Adapted(self, phi, episodes.support_x, episodes.support_mask)
 
+    @torch.no_grad()
     def path(self, episodes: Episodes, steps: int | None = None) -> Tensor:
         """Predict the queries after 0 … steps steps: (steps + 1, B, Q, outputs)."""
-        episodes = episodes.to(self.device)
-        with torch.no_grad():
-            path = self._adaptation(episodes, steps)
-            return torch.stack([self._predict(phi, episodes) for phi in path])
+        return torch.cat(
+            [
+                torch.stack(
+                    [
+                        self.predict(phi, batch)
+                        for phi in self._adaptation(self.parameters, batch, steps)
+                    ]
+                )
+                for batch in self._batches(episodes)
+            ],
+            dim=1,
+        )
 
+    @torch.no_grad()
     def losses(self, episodes: Episodes, steps: int | None = None) -> Tensor:
         """Return the tasks' query losses after 0 … steps steps: (steps + 1, B)."""
-        episodes = episodes.to(self.device)
-        with torch.no_grad():
-            _, query = self._losses(episodes)
-            return torch.stack([query(phi) for phi in self._adaptation(episodes, steps)])
+        return self._losses(self.parameters, episodes, steps)
 
     def save(self, folder: Path | str) -> None:
-        """Write the learner as JSON and safetensors; its net is described, not pickled."""
-        raise NotImplementedError
+        """Write the learner to a folder, as JSON and safetensors.
+
+        Raises
+        ------
+        OSError
+            Naming the file that cannot be written.
+        """
+        write_learner(self, Path(folder))
 
     @classmethod
     def load(
-        cls, folder: Path | str, *, net: TaskNet | None = None, device: str = "auto"
+        cls,
+        folder: Path | str,
+        *,
+        net: TaskNet | nn.Module | None = None,
+        device: str = "auto",
     ) -> MetaLearner:
-        """Read what :meth:`save` wrote; a net of one's own must be handed over again."""
-        raise NotImplementedError
+        """Read what :meth:`save` wrote.
 
-    def predict(
-        self,
-        phi: Params,
-        support_x: Tensor,
-        support_mask: Tensor | None,
-        x: Tensor,
-        mask: Tensor | None,
-    ) -> Tensor:
-        """Predict with given parameters; batch norm sees the queries only if transductive."""
-        if not self.net.uses_batch:
-            return self.net.read_out(phi, self.net.embed(phi, x))
-        if self.transductive:
-            return self.net.read_out(phi, self.net.embed(phi, x, mask))
-        shots = support_x.shape[1]
-        seen = torch.zeros(x.shape[0], shots + x.shape[1], dtype=torch.bool, device=x.device)
-        seen[:, :shots] = True if support_mask is None else support_mask
-        both = self.net.embed(phi, torch.cat([support_x, x], 1), seen)
-        return self.net.read_out(phi, both[:, shots:])
+        Parameters
+        ----------
+        folder : Path or str
+        net : TaskNet or torch.nn.Module, optional
+            A net of one's own is code, which is not stored: hand it over again.
+        device : str, default="auto"
 
-    @torch.no_grad()
-    def _adaptation(self, episodes: Episodes, steps: int | None) -> Iterator[Params]:
-        start = spread(part(self.parameters, "theta"), self.method.rule, len(episodes))
-        support, _ = self._losses(episodes)
-        log_rates = part(self.parameters, "rate")
-        steps = self.steps_ if steps is None else steps
-        yield from unroll(start, support, self.method.rule, log_rates, steps)
+        Raises
+        ------
+        ValueError
+            If the folder is damaged or of something else, or the net is missing or another.
+        """
+        return read_learner(cls, Path(folder), net, device)
 
-    def _predict(self, phi: Params, episodes: Episodes) -> Tensor:
-        return self.predict(
-            phi,
-            episodes.support_x,
-            episodes.support_mask,
-            episodes.query_x,
-            episodes.query_mask,
+    def predict(self, phi: Params, episodes: Episodes) -> Tensor:
+        """Predict the queries with given parameters: (B, Q, outputs)."""
+        return self.net.read_out(phi, self._embedded_queries(phi, episodes))
+
+    def task_losses(self, episodes: Episodes) -> tuple[Loss, Loss]:
+        """Return the support and the query loss of a batch of tasks, for the engine."""
+        embed = _once if self._adapts_head_alone else _always
+        embedded_support = embed(
+            lambda phi: self.net.embed(phi, episodes.support_x, episodes.support_mask)
         )
+        embedded_queries = embed(lambda phi: self._embedded_queries(phi, episodes))
 
-    def _losses(self, episodes: Episodes) -> tuple[Loss, Loss]:
         def support(phi: Params) -> Tensor:
-            embedded = self.net.embed(phi, episodes.support_x, episodes.support_mask)
-            prediction = self.net.read_out(phi, embedded)
-            return task_mean(self._loss(prediction, episodes.support_y), episodes.support_mask)
+            prediction = self.net.read_out(phi, embedded_support(phi))
+            loss = self._example_losses(prediction, episodes.support_y)
+            return task_mean(loss, episodes.support_mask)
 
         def query(phi: Params) -> Tensor:
-            prediction = self._predict(phi, episodes)
-            return task_mean(self._loss(prediction, episodes.query_y), episodes.query_mask)
+            prediction = self.net.read_out(phi, embedded_queries(phi))
+            loss = self._example_losses(prediction, episodes.query_y)
+            return task_mean(loss, episodes.query_mask)
 
         return support, query
 
-    def _loss(self, prediction: Tensor, y: Tensor) -> Tensor:
-        if self.loss == "mse":
-            return (prediction - y).square().mean(-1)
-        return F.cross_entropy(prediction.movedim(-1, 1), y, reduction="none")
+    @property
+    def _adapts_head_alone(self) -> bool:
+        return self.method.rule.order != "implicit" and self.rule.adapted == self.net.head
+
+    def _embedded_queries(self, phi: Params, episodes: Episodes) -> Tensor:
+        """Embed the queries; unless transductive, batch norm sees the support alone."""
+        support_x, x = episodes.support_x, episodes.query_x
+        if not self.net.uses_batch or self.transductive:
+            return self.net.embed(phi, x, episodes.query_mask)
+        shots = support_x.shape[1]
+        seen = torch.zeros(len(x), shots + x.shape[1], dtype=torch.bool, device=x.device)
+        seen[:, :shots] = True if episodes.support_mask is None else episodes.support_mask
+        return self.net.embed(phi, torch.cat([support_x, x], 1), seen)[:, shots:]
+
+    def _example_losses(self, prediction: Tensor, y: Tensor) -> Tensor:
+        """Return one loss an example: (B, n)."""
+        if self.loss == "cross_entropy":
+            return F.cross_entropy(prediction.movedim(-1, 1), y, reduction="none")
+        target = y.reshape(*y.shape[:2], -1)
+        if target.shape != prediction.shape:
+            raise ValueError(
+                f"targets have shape {tuple(y.shape)} and predictions {tuple(prediction.shape)}"
+            )
+        return (prediction - target).square().mean(-1)
+
+    @torch.no_grad()
+    def _adaptation(
+        self, parameters: Params, episodes: Episodes, steps: int | None
+    ) -> Iterator[Params]:
+        theta = part(parameters, "theta")
+        self.net.settle(theta, episodes.support_x)
+        support, _ = self.task_losses(episodes)
+        start = spread(theta, self.rule, len(episodes))
+        steps = self.steps_ if steps is None else steps
+        yield from unroll(start, support, self.rule, part(parameters, "rate"), steps)
+
+    @torch.no_grad()
+    def _losses(self, parameters: Params, episodes: Episodes, steps: int | None) -> Tensor:
+        columns = []
+        for batch in self._batches(episodes):
+            _, query = self.task_losses(batch)
+            path = self._adaptation(parameters, batch, steps)
+            columns.append(torch.stack([query(phi) for phi in path]))
+        return torch.cat(columns, dim=1)
+
+    def _validate(self, episodes: Episodes, parameters: Params) -> float:
+        losses, count = self._mean_losses(parameters, episodes), self.method.steps
+        return count.least(losses) if isinstance(count, StepCount) else float(losses[-1])
+
+    def _mean_losses(self, parameters: Params, episodes: Episodes) -> Tensor:
+        return self._losses(parameters, episodes, self.method.maximum).mean(1)
+
+    def _batches(self, episodes: Episodes) -> Iterator[Episodes]:
+        for batch in episodes.split(-(-len(episodes) // _AT_ONCE)):
+            yield batch.to(self.device)
+
+
+def _resolved(rule: InnerRule, net: TaskNet) -> InnerRule:
+    """Put the net's own names in place of HEAD."""
+    names = [n for name in rule.adapted for n in (net.head if name == HEAD else (name,))]
+    return replace(rule, adapted=tuple(names))
+
+
+def _always(function: Callable[[Params], Tensor]) -> Callable[[Params], Tensor]:
+    return function
+
+
+def _once(function: Callable[[Params], Tensor]) -> Callable[[Params], Tensor]:
+    """Keep the first value: what does not adapt is the same after every step."""
+    kept: list[Tensor] = []
+
+    def call(phi: Params) -> Tensor:
+        if not kept:
+            kept.append(function(phi))
+        return kept[0]
+
+    return call

@@ -39,17 +39,22 @@ class TaskNet(ABC):
     Attributes
     ----------
     head : tuple of str
-        Names of the last layer's parameters, for ``InnerRule(adapted=net.head)``: ANIL.
-    uses_batch : bool
-        Whether a prediction depends on the other examples of the call (batch norm).
+        Names of the last layer's parameters: those that ANIL adapts.
     """
 
     head: tuple[str, ...]
-    uses_batch: bool
+
+    @property
+    @abstractmethod
+    def uses_batch(self) -> bool:
+        """Whether a prediction depends on the other examples of the call (batch norm)."""
 
     @abstractmethod
     def initial(self, generator: torch.Generator) -> Params:
         """Draw an initialisation, without a task dimension."""
+
+    def settle(self, theta: Params, x: Tensor) -> None:  # noqa: B027
+        """Choose how to run, given the initialisation and inputs (B, n, …); called before use."""
 
     def embed(self, params: Params, x: Tensor, seen: Tensor | None = None) -> Tensor:
         """Compute what the head reads: (B, n, …). By default the inputs themselves."""
@@ -84,7 +89,7 @@ class MLP(TaskNet):
             raise ValueError("instance norm averages over an image; an MLP has none")
 
     @property
-    def uses_batch(self) -> bool:  # type: ignore[override]
+    def uses_batch(self) -> bool:
         """Whether the norm is over the batch."""
         return self.norm == "batch"
 
@@ -135,7 +140,7 @@ class Conv4(TaskNet):
     head = ("head.*",)
 
     @property
-    def uses_batch(self) -> bool:  # type: ignore[override]
+    def uses_batch(self) -> bool:
         """Whether the norm is over the batch."""
         return self.norm == "batch"
 
@@ -157,8 +162,7 @@ class Conv4(TaskNet):
         tasks = len(x)
         h = x.transpose(0, 1).flatten(1, 2)  # (n, B * channels, height, width)
         for i in range(4):
-            weight, bias = (_each(params[f"conv{i}.{part}"], tasks) for part in ("weight", "bias"))
-            h = F.conv2d(h, weight, bias, stride=2, padding=1, groups=tasks)
+            h = _convolved(h, params[f"conv{i}.weight"], params[f"conv{i}.bias"], tasks)
             if self.norm != "none":
                 scale = _each(params[f"norm{i}.weight"], tasks)
                 shift = _each(params[f"norm{i}.bias"], tasks)
@@ -190,6 +194,16 @@ def _apply_linear(params: Params, name: str, x: Tensor) -> Tensor:
     return torch.baddbmm(bias[:, None], x, weight)
 
 
+def _convolved(h: Tensor, weight: Tensor, bias: Tensor, tasks: int) -> Tensor:
+    """Convolve (n, B * in, height, width) to (n, B * out, …), every task with its own filters."""
+    if len(weight) == tasks:
+        weight, bias = weight.flatten(0, 1), bias.flatten()
+        return F.conv2d(h, weight, bias, stride=2, padding=1, groups=tasks)
+    images = h.reshape(len(h) * tasks, -1, *h.shape[2:])
+    convolved = F.conv2d(images, weight[0], bias[0], stride=2, padding=1)
+    return convolved.reshape(len(h), -1, *convolved.shape[2:])
+
+
 def _each(w: Tensor, tasks: int) -> Tensor:
     """Lay all tasks' filters one after the other: (B, out, …) to (B * out, …)."""
     return w.expand(tasks, *w.shape[1:]).flatten(0, 1)
@@ -198,7 +212,7 @@ def _each(w: Tensor, tasks: int) -> Tensor:
 def _normalised_features(x: Tensor, norm: Norm, seen: Tensor | None) -> Tensor:
     """Normalise (B, n, features) without scale and shift."""
     if norm == "batch":
-        weight = _statistics_weight(x[..., 0], seen)[..., None]
+        weight = _statistics_weight(x, seen)[..., None]
         mean = (weight * x).sum(1, keepdim=True)
         variance = (weight * (x - mean).square()).sum(1, keepdim=True)
         return (x - mean) * (variance + _EPSILON).rsqrt()
@@ -219,7 +233,9 @@ def _normalised_images(
         return F.batch_norm(h, None, None, scale, shift, training=True, eps=_EPSILON)
     per_task = h.view(len(h), tasks, -1, *h.shape[2:])  # (n, B, filters, height, width)
     pixels = h.shape[2] * h.shape[3]
-    weight = _statistics_weight(seen, seen).to(h).t()[:, :, None, None, None] / pixels
+    weight = (
+        _statistics_weight(per_task.transpose(0, 1), seen).t()[:, :, None, None, None] / pixels
+    )
     mean = (weight * per_task).sum((0, 3, 4), keepdim=True)
     variance = (weight * (per_task - mean).square()).sum((0, 3, 4), keepdim=True)
     normal: Tensor = ((per_task - mean) * (variance + _EPSILON).rsqrt()).flatten(1, 2)
@@ -227,8 +243,8 @@ def _normalised_images(
 
 
 def _statistics_weight(like: Tensor, seen: Tensor | None) -> Tensor:
-    """Return each example's weight in its task's batch statistics: (B, n), rows sum to 1."""
+    """Return the examples' weights in their task's statistics: (B, n), rows sum to 1."""
     if seen is None:
-        return torch.full_like(like, 1 / like.shape[1])
-    weight = seen.to(like.dtype if like.is_floating_point() else torch.get_default_dtype())
+        return like.new_full(like.shape[:2], 1 / like.shape[1])
+    weight = seen.to(like.dtype)
     return weight / weight.sum(1, keepdim=True).clamp(min=1)
