@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from metahpo.cli import options
 from metahpo.cli.console import err, out
 from metahpo.cli.long import LongMeter
 
@@ -38,6 +39,18 @@ Folder = Annotated[
 Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="Trainings.  [dim]\\[TASK's]")]
 Results = Annotated[
     Path, typer.Option("--out", "-o", help="The folder for JSON, Markdown and PNG.")
+]
+
+Families = Annotated[
+    Path, typer.Argument(help="Few-shot families (TOML).", metavar="FILE", show_default=False)
+]
+Experience = Annotated[
+    Path, typer.Option("--experience", "-e", help="The folder of experience.", show_default=False)
+]
+Trials = Annotated[int, typer.Option("--trials", "-n", min=1, help="Configurations to try.")]
+Passes = Annotated[int, typer.Option(min=1, help="Task gradients that a trial may compute.")]
+Study = Annotated[
+    Path | None, typer.Option(help="The study's file.  [dim]\\[metahpo-fewshot/TASK-study.db]")
 ]
 
 
@@ -104,6 +117,141 @@ def evaluate(
     write_numbers(results, task.stem, facts, rows)
     write_page(results, task.stem, page)
     draw_curves(rows, plan.metric, results / f"{task.stem}.png")
+    out.print(page, markup=False)
+
+
+@app.command()
+def collect(file: Families, experience: Experience, jobs: options.Jobs = 1) -> None:
+    """Evaluate settings of MAML on earlier families, and learn from them what to try first.
+
+    What is finished is on disk at once; the same command goes on where it was stopped.
+    """
+    from metahpo.fewshot.experience import gather, load_families
+
+    families = load_families(file)
+    with _kept(experience), LongMeter("evaluations") as meter:
+        dataset = gather(
+            families,
+            experience,
+            n_jobs=jobs,
+            watch=lambda done, total: meter.at("families", done, total),
+        )
+    out.print(str(dataset), markup=False)
+
+
+@app.command()
+def tune(
+    task: Task,
+    experience: Experience,
+    trials: Trials = 15,
+    passes: Passes = 30_000,
+    folder: Folder = None,
+    seed: options.Seed = 0,
+    study: Study = None,
+) -> None:
+    """Tune inner and outer rate, steps, batch, width and order for a task, from experience.
+
+    The study is kept; the same command goes on with it.
+    """
+    import optuna
+    from sqlalchemy import URL
+
+    from metahpo.fewshot.experience import load_experience
+    from metahpo.fewshot.meta_features import describe_family
+    from metahpo.fewshot.study import as_toml, run_trial, warm_study
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    plan = _plan(task, folder, None)
+    path = study or Path("metahpo-fewshot", f"{task.stem}-study.db")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    opened = warm_study(
+        load_experience(experience),
+        describe_family(plan),
+        seed=seed,
+        storage=URL.create("sqlite", database=str(path)).render_as_string(),
+    )
+    done = len(opened.trials)
+    with _kept(path), LongMeter("trials") as meter:
+        for number in range(done + 1, trials + 1):
+            trial = run_trial(opened, plan, passes=passes, seed=seed)
+            meter.at("study", number, trials, f"query loss {trial.evaluation.score:.4g}")
+    best = opened.best_trial
+    out.print(f"[bold]query loss {best.value:.4g}[/] in trial {best.number + 1} of {trials}")
+    out.print(as_toml(best.params, plan), markup=False)
+
+
+@app.command()
+def duel(
+    file: Families,
+    experience: Experience,
+    trials: Trials = 15,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Of tuners and trainings.")] = 3,
+    jobs: options.Jobs = 1,
+    results: Results = Path("results/fewshot"),
+) -> None:
+    """Race on held-out families: warm study, cold TPE, and rates and steps by gradient.
+
+    Writes FILE.json, FILE.md and FILE.png; the same command goes on where it was stopped.
+    """
+    from metahpo.bench.provenance import session
+    from metahpo.fewshot.duel import duel as run
+    from metahpo.fewshot.duel_summary import draw_duel, to_markdown
+    from metahpo.fewshot.experience import load_experience, load_families
+    from metahpo.fewshot.results import write_numbers, write_page
+
+    families = load_families(file)
+    made = session(shlex.join(["metahpo", *sys.argv[1:]]), jobs)
+    with _kept(experience), LongMeter("runs") as meter:
+        rows = run(
+            families,
+            load_experience(experience),
+            experience / "duel.jsonl",
+            seeds=seeds,
+            trials=trials,
+            n_jobs=jobs,
+            watch=lambda done, total: meter.at("held-out families", done, total),
+        )
+    page = to_markdown(file.stem, rows, families.passes, made)
+    write_numbers(results, file.stem, {"passes": families.passes, "session": made}, rows)
+    write_page(results, file.stem, page)
+    draw_duel(rows, results / f"{file.stem}.png")
+    out.print(page, markup=False)
+
+
+@app.command()
+def sweep(
+    task: Task,
+    trained: Trained = None,
+    folder: Folder = None,
+    seeds: Seeds = None,
+    jobs: options.Jobs = 1,
+    results: Results = Path("results/fewshot"),
+) -> None:
+    """Compare the learned number of steps with a sweep of fixed ones, at several prices.
+
+    Writes TASK_sweep.json and TASK_sweep.md; the same command goes on where it was stopped.
+    """
+    import pandas as pd
+
+    from metahpo.bench.provenance import session
+    from metahpo.fewshot.results import write_numbers, write_page
+    from metahpo.fewshot.sweep import sweep as run
+    from metahpo.fewshot.sweep import to_markdown
+
+    plan, where = _plan(task, folder, seeds), _trained(task, trained)
+    name = f"{task.stem}_sweep"
+    made = session(shlex.join(["metahpo", *sys.argv[1:]]), jobs)
+    with _kept(where), LongMeter("trainings") as meter:
+        comparisons = run(
+            plan,
+            where / "sweep.jsonl",
+            n_jobs=jobs,
+            watch=lambda done, total: meter.at("sweep", done, total),
+        )
+    page = to_markdown(name, comparisons, plan, made)
+    facts = {"task": plan.declared, "session": made}
+    write_numbers(results, name, facts, pd.DataFrame(comparisons))
+    write_page(results, name, page)
     out.print(page, markup=False)
 
 

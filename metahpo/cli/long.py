@@ -41,7 +41,8 @@ class LongMeter:
             console=err,
             disable=not err.is_terminal,
         )
-        self._line: tuple[str, TaskID] | None = None
+        self._name = ""
+        self._line: TaskID | None = None
         self._said = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -60,13 +61,12 @@ class LongMeter:
         """Say that `done` of `total` units of something are through."""
         now = time.monotonic()
         wait = _BAR_SECONDS if err.is_terminal else _LINE_SECONDS
-        new = self._line is None or self._line[0] != name
-        if not (new or done == total or now - self._said >= wait):
+        if name == self._name and done < total and now - self._said < wait:
             return
-        self._said = now
-        if not err.is_terminal:
-            err.print(f"  {name}: {done:,} of {total:,} {self._unit} {words}", markup=False)
-            return
-        if self._line is None or self._line[0] != name:
-            self._line = name, self._bar.add_task(name, total=total, words=words)
-        self._bar.update(self._line[1], completed=done, words=words)
+        if name != self._name and err.is_terminal:
+            self._line = self._bar.add_task(name, total=total, words=words)
+        self._name, self._said = name, now
+        if self._line is not None:
+            self._bar.update(self._line, completed=done, words=words)
+        else:
+            err.print(f"  {name}: {done:,} of {total:,} {self._unit}  {words}", markup=False)

@@ -19,7 +19,8 @@ from torch import Generator, Tensor
 
 from metahpo.engine import Episodes, InnerRule, TaskSource
 from metahpo.fewshot.curves import losses_by_step
-from metahpo.fewshot.learners import LossName, MetaLearner, Method
+from metahpo.fewshot.learners import LossName, MetaLearner
+from metahpo.fewshot.method import Method
 from metahpo.fewshot.source import Source
 from metahpo.fewshot.taskfile import FewShotPlan
 

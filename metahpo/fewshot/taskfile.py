@@ -41,7 +41,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from metahpo.engine import InnerRule, OuterOptions, StepCount
 from metahpo.fewshot.families import PiecewiseLinear, Polynomials, Sinusoids
-from metahpo.fewshot.learners import METHODS, Method
+from metahpo.fewshot.method import METHODS, Method
 from metahpo.fewshot.nets import MLP, Conv4, TaskNet
 from metahpo.fewshot.omniglot import Omniglot
 from metahpo.fewshot.source import Source
@@ -158,7 +158,7 @@ class FewShotPlan:
     source : Source
     net : NetPlan
     method_name : str
-        One of :data:`~metahpo.fewshot.learners.METHODS`.
+        One of :data:`~metahpo.fewshot.method.METHODS`.
     method : Method
         That method with what the file changes.
     training : TrainingPlan

@@ -21,10 +21,10 @@ from typing import Any
 
 from torch import Generator
 
-from metahpo.engine import OuterOptions, Progress, TaskSource
+from metahpo.engine import Episodes, OuterOptions, Progress, TaskSource
 from metahpo.fewshot.baselines import can_be_joint, joint_learner, loss_of
 from metahpo.fewshot.learners import MetaLearner
-from metahpo.fewshot.source import Source
+from metahpo.fewshot.source import Source, Split
 from metahpo.fewshot.taskfile import FewShotPlan
 from metahpo.files import replace_file
 
@@ -137,12 +137,7 @@ def _train(plan: FewShotPlan, job: Job, out: Path, watch: Watch) -> None:
     folder = out / job.name
     folder.mkdir(parents=True, exist_ok=True)
     learner, tasks = _prepared(plan, job, out)
-    training = plan.training
-    validation = None
-    if not job.joint:
-        drawn = job.source.tasks("val", shots=training.shots, queries=training.queries)
-        validation = drawn.sample(training.validation, Generator().manual_seed(_VALIDATION_SEED))
-    options = replace(plan.outer, seed=plan.outer.seed + job.seed)
+    options = _seeded(plan, job.seed)
     clock = _Clock(folder / _ELAPSED, options)
 
     def progress(at: Progress) -> None:
@@ -151,7 +146,7 @@ def _train(plan: FewShotPlan, job: Job, out: Path, watch: Watch) -> None:
 
     learner.fit(
         tasks,
-        validation=validation,
+        validation=None if job.joint else _validation(plan, job.source),
         options=options,
         checkpoint=folder / _CHECKPOINT,
         progress=progress,
@@ -174,18 +169,43 @@ def _prepared(plan: FewShotPlan, job: Job, out: Path) -> tuple[MetaLearner, Task
     """Return a job's learner before training, and its tasks."""
     if job.joint:
         return joint_learner(plan, job.seed)
-    training = plan.training
-    tasks = job.source.tasks("train", shots=training.shots, queries=training.queries)
+    tasks = split_tasks(plan, job.source, "train")
     if job.start is not None:
         return load_trained(out, job.start), tasks
-    learner = MetaLearner(
+    return _untrained(plan, job.seed), tasks
+
+
+def fit_seed(plan: FewShotPlan, seed: int) -> MetaLearner:
+    """Meta-train a plan's learner with one seed, in memory."""
+    return _untrained(plan, seed).fit(
+        split_tasks(plan, plan.source, "train"),
+        validation=_validation(plan, plan.source),
+        options=_seeded(plan, seed),
+    )
+
+
+def _untrained(plan: FewShotPlan, seed: int) -> MetaLearner:
+    return MetaLearner(
         plan.net.build(plan.source),
         plan.method,
         loss=loss_of(plan.source),
-        transductive=training.transductive,
-        seed=job.seed,
+        transductive=plan.training.transductive,
+        seed=seed,
     )
-    return learner, tasks
+
+
+def split_tasks(plan: FewShotPlan, source: Source, split: Split) -> TaskSource:
+    """Return a source's tasks with as many shots and queries as in a plan's training."""
+    return source.tasks(split, shots=plan.training.shots, queries=plan.training.queries)
+
+
+def _validation(plan: FewShotPlan, source: Source) -> Episodes:
+    chance = Generator().manual_seed(_VALIDATION_SEED)
+    return split_tasks(plan, source, "val").sample(plan.training.validation, chance)
+
+
+def _seeded(plan: FewShotPlan, seed: int) -> OuterOptions:
+    return replace(plan.outer, seed=plan.outer.seed + seed)
 
 
 class _Clock:
