@@ -64,6 +64,7 @@ class ModuleNet(TaskNet):
         """Return the module's parameters as they are."""
         return {name: p.detach().clone() for name, p in self.module.named_parameters()}
 
+    @torch.enable_grad()
     def settle(self, theta: Params, x: Tensor) -> None:
         """Find out whether vmap gives the loop's second derivatives on these inputs."""
         if self.vectorised is not None:
