@@ -44,7 +44,7 @@ def write_report(
     from metahpo.bench.report.findings import examine
     from metahpo.bench.report.page import write_benchmark_page
     from metahpo.bench.report.summary import summary, to_markdown
-    from metahpo.bench.report.tables import task_by_task
+    from metahpo.bench.report.tables import sections_of, task_by_task
     from metahpo.bench.runs import read_record, read_runs
     from metahpo.files import replace_file
 
@@ -60,12 +60,13 @@ def write_report(
         findings.ranking, findings.trials.methods, folder / "critical_difference"
     )
     draw_dots(findings.by_learner, folder / "dots")
+    sections, tasks = sections_of(findings), task_by_task(findings)
     texts = {
-        "summary.md": summary(title, findings, records),
-        "tasks.md": f"# {title}, task by task\n\n{to_markdown(task_by_task(findings))}\n",
+        "summary.md": summary(title, findings, sections, records),
+        "tasks.md": f"# {title}, task by task\n\n{to_markdown(tasks)}\n",
     }
     for name, text in texts.items():
         with replace_file(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    write_benchmark_page(title, findings, records, folder)
+    write_benchmark_page(title, findings, sections, tasks, records, folder)
     return findings

@@ -125,14 +125,14 @@ def by_trial(runs: pd.DataFrame, column: str = "best") -> Curves:
     column : {"best", "test_score"}
         By which score: the one that is tuned, or the incumbent's on the test fold.
     """
-    own = _wide(runs, column).ffill(axis=1)
+    own = best_so_far(runs, column)
     return _curves(runs, own.index, own.to_numpy(float), np.array(own.columns, float), column)
 
 
 def by_seconds(runs: pd.DataFrame, seconds: Sequence[float]) -> Curves:
     """Compare after given times of suggesting and evaluating; a run that ended stays there."""
-    best = _wide(runs, "best")
-    own = best.ffill(axis=1).to_numpy(float)
+    best = best_so_far(runs)
+    own = best.to_numpy(float)
     ended = _wide(runs, "elapsed").fillna(np.inf).to_numpy(float)
     grid = np.asarray(seconds, float)
     at = np.full((len(own), len(grid)), np.nan)
@@ -140,6 +140,11 @@ def by_seconds(runs: pd.DataFrame, seconds: Sequence[float]) -> Curves:
         done = np.searchsorted(times, grid, side="right")  # trials that have ended by then
         at[row] = np.where(done > 0, scores[done - 1], np.nan)
     return _curves(runs, best.index, at, grid, "best")
+
+
+def best_so_far(runs: pd.DataFrame, column: str = "best") -> pd.DataFrame:
+    """Lay the best so far out: one row a run, one column a trial, held where a run has ended."""
+    return _wide(runs, column).ffill(axis=1)
 
 
 def _wide(runs: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -151,7 +156,8 @@ def _wide(runs: pd.DataFrame, column: str) -> pd.DataFrame:
 def _curves(
     runs: pd.DataFrame, index: pd.Index[Any], own: Array, budgets: Array, column: str
 ) -> Curves:
-    bounds = _bounds(runs, column).reindex(index.droplevel("method").droplevel("seed"))
+    arenas = pd.MultiIndex.from_frame(index.to_frame(index=False)[ARENA])
+    bounds = _bounds(runs, column).reindex(arenas)
     sign, top, bottom = (bounds[name].to_numpy()[:, None] for name in ("sign", "top", "bottom"))
     best = np.where(np.isnan(own), bottom, sign * own)
     width = np.where(top > bottom, top - bottom, 1.0)

@@ -8,15 +8,21 @@ from pathlib import Path
 
 from metahpo.bench.report import words
 from metahpo.bench.report.findings import Findings
+from metahpo.bench.report.standings import Table
 from metahpo.bench.report.style import GRID, INK, SOFT
-from metahpo.bench.report.tables import sections, task_by_task
+from metahpo.bench.report.tables import Section
 from metahpo.page import write_html
 
 _INKS = {INK: "var(--ink)", SOFT: "var(--soft)", GRID: "var(--line)"}
 
 
 def write_benchmark_page(
-    title: str, findings: Findings, records: Sequence[words.Record], folder: Path
+    title: str,
+    findings: Findings,
+    sections: Sequence[Section],
+    tasks: Table,
+    records: Sequence[words.Record],
+    folder: Path,
 ) -> None:
     """Write ``report.html`` into a folder that has the pictures already.
 
@@ -35,8 +41,8 @@ def write_benchmark_page(
         "caveats": words.caveats(findings),
         "definitions": words.definitions(findings),
         "provenance": words.provenance(records),
-        "sections": sections(findings),
-        "tasks": task_by_task(findings),
+        "sections": sections,
+        "tasks": tasks,
         "pictures": {
             name: _inline(folder / f"{name}.svg", name)
             for name in ("curves", "critical_difference", "dots")

@@ -71,6 +71,7 @@ def save_picture(figure: Figure, stem: Path) -> None:
 
     with replace_file(stem.with_name(f"{stem.name}.png")) as temporary:
         figure.savefig(temporary, format="png", dpi=150, facecolor="white")
+    figure.set_layout_engine("none")  # the layout stands; finding it takes longer than drawing
     with (
         matplotlib.rc_context({"svg.hashsalt": stem.name}),
         replace_file(stem.with_name(f"{stem.name}.svg")) as temporary,

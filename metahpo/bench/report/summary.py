@@ -7,20 +7,27 @@ from collections.abc import Iterator, Sequence
 from metahpo.bench.report import words
 from metahpo.bench.report.findings import Findings
 from metahpo.bench.report.standings import Table
-from metahpo.bench.report.tables import sections
+from metahpo.bench.report.tables import Section
 
 
-def summary(title: str, findings: Findings, records: Sequence[words.Record]) -> str:
+def summary(
+    title: str,
+    findings: Findings,
+    sections: Sequence[Section],
+    records: Sequence[words.Record],
+) -> str:
     """Write a benchmark's summary.
 
     Parameters
     ----------
     title : str
     findings : Findings
+    sections : sequence of Section
+        From :func:`~metahpo.bench.report.tables.sections_of`.
     records : sequence of dict
         The contents of each folder's ``run.json``.
     """
-    return "\n".join(_lines(title, findings, records)) + "\n"
+    return "\n".join(_lines(title, findings, sections, records)) + "\n"
 
 
 def to_markdown(table: Table) -> str:
@@ -34,14 +41,19 @@ def _wordy(column: int, rows: list[list[str]]) -> bool:
     return column == 0 or all(row[column][:1].isalpha() for row in rows)
 
 
-def _lines(title: str, findings: Findings, records: Sequence[words.Record]) -> Iterator[str]:
+def _lines(
+    title: str,
+    findings: Findings,
+    sections: Sequence[Section],
+    records: Sequence[words.Record],
+) -> Iterator[str]:
     yield f"# {title}\n"
     yield f"{words.scope(findings)}.\n"
     for text in words.caveats(findings):
         yield f"> {text}\n"
     yield "![Regret and rank against trials and time](curves.svg)\n"
     yield "![Mean ranks, and what is not told apart](critical_difference.svg)\n"
-    for section in sections(findings):
+    for section in sections:
         yield f"## {section.title}\n"
         yield f"{section.text}\n"
         for heading, table in section.tables.items():

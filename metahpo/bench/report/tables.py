@@ -26,7 +26,7 @@ class Section:
     tables: dict[str, Table]
 
 
-def sections(findings: Findings) -> list[Section]:
+def sections_of(findings: Findings) -> list[Section]:
     """Lay out everything that is compared over tasks."""
     trials = findings.trials
     shown = shown_trials(trials)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from metahpo.bench.report.curves import PROBLEM, best_so_far
 from metahpo.bench.report.standings import Table
 
 Array = NDArray[np.float64]
@@ -60,18 +61,17 @@ class Problem:
 
 def problems(runs: pd.DataFrame) -> Iterator[Problem]:
     """Take runs apart by problem, in their order."""
-    for (_, learner, metric), part in runs.groupby(["task_id", "learner", "metric"], sort=False):
+    own = best_so_far(runs)
+    rows = own.groupby([*PROBLEM, "method"]).indices
+    methods = runs["method"].unique()
+    for key, part in runs.groupby(PROBLEM, sort=False):
+        first = part.iloc[0]
         yield Problem(
-            task=str(part["task"].iloc[0]),
-            learner=str(learner),
-            metric=str(metric),
-            maximize=part["direction"].iloc[0] == "maximize",
-            best={
-                str(method): own.pivot(index=["fold", "seed"], columns="trial", values="best")
-                .ffill(axis=1)
-                .to_numpy()
-                for method, own in part.groupby("method", sort=False)
-            },
+            task=str(first["task"]),
+            learner=str(first["learner"]),
+            metric=str(first["metric"]),
+            maximize=first["direction"] == "maximize",
+            best={m: own.to_numpy()[rows[*key, m]] for m in methods if (*key, m) in rows},
         )
 
 
