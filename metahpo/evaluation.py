@@ -36,6 +36,8 @@ class Evaluation(NamedTuple):
     status: Status
     error: str | None = None
     """One line on what went wrong."""
+    score_seconds: float = 0.0
+    """Time spent predicting and scoring, summed over the folds."""
 
 
 def preprocessed_folds(
@@ -78,7 +80,7 @@ def evaluate(estimator: Any, folds: list[Fold], scorer: Callable[..., float]) ->
     from sklearn.base import clone
 
     scores: list[float] = []
-    fit_seconds = 0.0
+    fit_seconds = score_seconds = 0.0
     for fold in folds:
         fitted = clone(estimator)
         started = time.perf_counter()
@@ -88,15 +90,18 @@ def evaluate(estimator: Any, folds: list[Fold], scorer: Callable[..., float]) ->
             fit_seconds += time.perf_counter() - started
             return Evaluation(np.nan, fit_seconds, "failed", one_line(error))
         fit_seconds += time.perf_counter() - started
+        started = time.perf_counter()
         try:
             scores.append(float(scorer(fitted, fold.X_test, fold.y_test)))
         except Exception as error:
             reason = f"the scorer failed: {one_line(error)}"
-            return Evaluation(np.nan, fit_seconds, "failed", reason)
+            return Evaluation(np.nan, fit_seconds, "failed", reason, score_seconds)
+        score_seconds += time.perf_counter() - started
     score = float(np.mean(scores))
     if not np.isfinite(score):
-        return Evaluation(np.nan, fit_seconds, "failed", f"the score is {score}")
-    return Evaluation(score, fit_seconds, "ok")
+        reason = f"the score is {score}"
+        return Evaluation(np.nan, fit_seconds, "failed", reason, score_seconds)
+    return Evaluation(score, fit_seconds, "ok", score_seconds=score_seconds)
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:

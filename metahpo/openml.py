@@ -12,12 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 ANSWER_SECONDS = 300.0
 """How long one suite or task may take, all of the client's own repetitions included."""
 
 Answer = TypeVar("Answer")
+Rows = NDArray[np.int64]
 
 
 class OpenMLError(RuntimeError):
@@ -95,6 +98,38 @@ def fetch_task(task_id: int, *, timeout: float = ANSWER_SECONDS) -> OpenMLTask:
     """
     what = f"task {task_id}"
     return _ask(lambda: _read_task(int(task_id)), what, timeout)
+
+
+def fetch_split(task_id: int, fold: int, *, timeout: float = ANSWER_SECONDS) -> tuple[Rows, Rows]:
+    """Fetch one fold of a task's own cross-validation: the rows to train on, and to test on.
+
+    Of a task with repetitions, the first.
+
+    Parameters
+    ----------
+    task_id : int
+    fold : int
+        From 0.
+    timeout : float, default=300
+        Seconds to wait for the server.
+
+    Raises
+    ------
+    OpenMLError
+        If the server is down, slow or answers nonsense, or the task has no such fold.
+    """
+    return _ask(lambda: _read_split(int(task_id), fold), f"fold {fold} of task {task_id}", timeout)
+
+
+def _read_split(task_id: int, fold: int) -> tuple[Rows, Rows]:
+    import openml
+
+    task: Any = openml.tasks.get_task(task_id, download_splits=True)
+    _, n_folds, _ = task.get_split_dimensions()
+    if fold >= n_folds:
+        raise OpenMLError(f"task {task_id} has {n_folds} folds, and none of number {fold}")
+    train, test = task.get_train_test_split_indices(fold=fold)
+    return np.asarray(train, dtype=np.int64), np.asarray(test, dtype=np.int64)
 
 
 def _read_task(task_id: int) -> OpenMLTask:

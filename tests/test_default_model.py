@@ -8,7 +8,8 @@ from sklearn import datasets
 
 import metahpo
 from metahpo import MetaDataset, MetaModel
-from metahpo.bench.demo import CONTESTS
+from metahpo.bench.demo import LEARNERS
+from metahpo.bench.sources import BundledSource
 from metahpo.catalogue import UnionLearner
 from metahpo.fingerprint import Fingerprint, fingerprint
 
@@ -46,8 +47,9 @@ def test_no_training_task_bears_an_examples_name(evaluations):
 
 
 def test_a_demo_dataset_would_be_noticed_among_the_training_tasks():
-    for contest in CONTESTS:
-        X, y = contest.load()
+    for name in LEARNERS:
+        task = BundledSource(name).load()
+        X, y = task.X, task.y
         half = fingerprint(X.iloc[::2].sample(frac=1, random_state=0), y.iloc[::2])
         assert half.overlap(fingerprint(X, y)) > 0.9
 

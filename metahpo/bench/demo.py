@@ -1,82 +1,73 @@
-"""The demo: real datasets that no training saw, tuned warm and cold at the same budget."""
+"""The demo: a small benchmark on datasets that no training saw, warm and cold at one budget."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from metahpo.bench.curves import draw_curves
-from metahpo.bench.race import Contest, Entry, race
-from metahpo.bench.summary import Standing, summarize, to_markdown
+from metahpo.bench.methods import methods
+from metahpo.bench.plan import Budget, Entrant, Plan
+from metahpo.bench.report.anytime import draw_curves
+from metahpo.bench.report.summary import to_markdown
+from metahpo.bench.report.tasks import TaskStanding, summarize, tasks_table
+from metahpo.bench.run import Engine, Session, gather, run_contests
+from metahpo.bench.runs import Watcher, read_runs
+from metahpo.bench.store import Store
 
 METHODS = ("metahpo", "tpe_default", "gp_default")
+LEARNERS = {  # dataset: family of the learner that is tuned on it
+    "breast_cancer": "hist_gradient_boosting",
+    "wine": "mlp",
+    "digits": "svc",
+    "diabetes": "hist_gradient_boosting",
+}
 N_TRIALS = 20
 SEEDS = 3
 AT = (1, 5, 10, 20)
+LABELS = {name: methods[name].label for name in METHODS}
+RIVALS = tuple(name for name in METHODS if methods[name].from_default)
 
-
-def breast_cancer() -> tuple[Any, Any]:
-    """Wisconsin diagnostic breast cancer: 569 × 30, 2 classes."""
-    from sklearn.datasets import load_breast_cancer
-
-    return load_breast_cancer(return_X_y=True, as_frame=True)  # type: ignore[no-any-return]
-
-
-def wine() -> tuple[Any, Any]:
-    """UCI wine cultivars: 178 × 13, 3 classes."""
-    from sklearn.datasets import load_wine
-
-    return load_wine(return_X_y=True, as_frame=True)  # type: ignore[no-any-return]
-
-
-def digits() -> tuple[Any, Any]:
-    """UCI handwritten digits, test part: 1,797 × 64, 10 classes."""
-    from sklearn.datasets import load_digits
-
-    return load_digits(return_X_y=True, as_frame=True)  # type: ignore[no-any-return]
-
-
-def diabetes() -> tuple[Any, Any]:
-    """Diabetes progression (Efron et al. 2004): 442 × 10, regression."""
-    from sklearn.datasets import load_diabetes
-
-    return load_diabetes(return_X_y=True, as_frame=True)  # type: ignore[no-any-return]
-
-
-CONTESTS = (
-    Contest("breast_cancer", "hist_gradient_boosting", breast_cancer, "accuracy", n_folds=3),
-    Contest("wine", "mlp", wine, "accuracy", n_folds=3),
-    Contest("digits", "svc", digits, "accuracy", n_folds=3),
-    Contest("diabetes", "hist_gradient_boosting_regressor", diabetes, "r2", n_folds=3),
+PLAN = Plan(
+    name="demo",
+    source="datasets",
+    where=tuple(LEARNERS),
+    entrants=tuple(Entrant(name, name) for name in METHODS),
+    learners=tuple(dict.fromkeys(LEARNERS.values())),
+    budget=Budget(trials=N_TRIALS),
+    seeds=tuple(range(SEEDS)),
+    nested=False,
+    n_folds=3,
+    max_rows=10_000,
+    time_limit=60.0,
+    baseline="tpe_default",
 )
 
 
-def run_demo(
-    out: Path, *, n_jobs: int = 2, finished: Callable[[Entry], None] = lambda entry: None
-) -> list[Standing]:
-    """Run the demo and write ``runs.csv``, ``summary.md`` and ``curves.png``.
+def run_demo(out: Path, *, n_jobs: int = 2, watcher: Watcher) -> list[TaskStanding]:
+    """Run the demo and write ``runs.parquet``, ``summary.md`` and ``curves.png``.
 
     Parameters
     ----------
     out : Path
-        The folder to write.
+        The folder to write; a demo that was interrupted goes on.
     n_jobs : int, default=2
         Processes.
-    finished : callable, optional
-        Called with every entry that is through.
+    watcher : Watcher
+        Looks on.
 
     Returns
     -------
-    list of Standing
+    list of TaskStanding
         How every method stands on every dataset.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    runs = race(
-        CONTESTS, METHODS, seeds=SEEDS, n_trials=N_TRIALS, n_jobs=n_jobs, finished=finished
-    )
-    standings = summarize(runs)
-    runs.to_csv(out / "runs.csv", index=False)
-    (out / "summary.md").write_text(to_markdown(standings, AT) + "\n")
-    draw_curves(runs, out / "curves.png")
+    session = Session(Engine(n_jobs), watcher=watcher)
+    with Store(out).opened(PLAN, "metahpo demo", n_jobs, resume=True) as store:
+        found = gather(PLAN, store, session).contests
+        contests = [c for c in found if c.learner.startswith(LEARNERS[c.task])]
+        run_contests(contests, PLAN.entrants, PLAN, store, session)
+    runs = read_runs([out])
+    order = [list(LEARNERS).index(task) for task in runs["task"]]
+    runs = runs.assign(order=order).sort_values("order", kind="stable").drop(columns="order")
+    standings = summarize(runs, RIVALS)
+    (out / "summary.md").write_text(to_markdown(tasks_table(standings, AT, LABELS)) + "\n")
+    draw_curves(runs, out / "curves", {name: methods[name].title for name in METHODS})
     return standings

@@ -1,4 +1,4 @@
-"""The command line: ``metahpo tune | suggest | describe | collect | train | demo | fewshot``.
+"""The command line: ``metahpo tune | suggest | describe | collect | train | bench | …``.
 
 Commands import what they need when they run, so that ``metahpo --help`` costs nothing.
 """
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from metahpo.cli import collect, demo, describe, fewshot, suggest, train, tune
+from metahpo.cli import bench, collect, demo, describe, fewshot, suggest, train, tune
 from metahpo.cli.console import err
 
 __all__ = ["app", "main"]
@@ -33,6 +33,7 @@ for name, module in {
     "demo": demo,
 }.items():
     app.command(name)(module.command)
+app.add_typer(bench.app, name="bench")
 app.add_typer(fewshot.app)
 
 

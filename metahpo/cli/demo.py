@@ -14,42 +14,21 @@ from metahpo.cli.console import err, out
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from metahpo.bench.summary import Standing
+    from metahpo.bench.report.tasks import TaskStanding
 
 Folder = Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")]
 
 
 def command(out_folder: Folder = Path("metahpo-demo"), jobs: options.Jobs = 2) -> None:
     """Tune [bold]real datasets[/] that no training saw, warm and cold, and compare."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
     from metahpo.bench import demo
-    from metahpo.bench.methods import methods
+    from metahpo.cli.scoreboard import Scoreboard
 
-    total = len(demo.CONTESTS) * len(demo.METHODS) * demo.SEEDS
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     err.print(
-        f"{len(demo.CONTESTS)} datasets of scikit-learn, {demo.N_TRIALS} trials, "
+        f"{len(demo.LEARNERS)} datasets of scikit-learn, {demo.N_TRIALS} trials, "
         f"{demo.SEEDS} seeds, {len(demo.METHODS)} methods"
     )
-    with Progress(TextColumn("{task.description}"), *columns, console=err) as progress:
-        bar = progress.add_task("starting", total=total)
-        standings = demo.run_demo(
-            out_folder,
-            n_jobs=jobs,
-            finished=lambda entry: progress.update(
-                bar,
-                advance=1,
-                description=f"{entry.contest.name}: {methods[entry.method].label}",
-            ),
-        )
+    standings = demo.run_demo(out_folder, n_jobs=jobs, watcher=Scoreboard(demo.METHODS))
     for title, table in _tables(standings):
         out.print(f"\n[bold]{title}[/]")
         out.print(table)
@@ -59,19 +38,19 @@ def command(out_folder: Folder = Path("metahpo-demo"), jobs: options.Jobs = 2) -
         "TPE, GP: Optuna's, first trial the library's default configuration.",
         style="dim",
     )
-    out.print(f"\nThe same as a picture: {out_folder / 'curves.png'}; every trial: runs.csv.")
+    out.print(f"\nThe same as a picture: {out_folder / 'curves.png'}; every trial: runs.parquet.")
 
 
-def _tables(standings: list[Standing]) -> Iterator[tuple[str, Table]]:
+def _tables(standings: list[TaskStanding]) -> Iterator[tuple[str, Table]]:
     from itertools import groupby
 
     from rich.table import Table
 
     from metahpo.bench import demo
-    from metahpo.bench.summary import to_rows
+    from metahpo.bench.report.tasks import task_table
 
-    for title, group in groupby(standings, key=lambda standing: standing.title):
-        head, rows = to_rows(list(group), demo.AT)
+    for title, group in groupby(standings, key=lambda standing: standing.problem):
+        head, rows = task_table(list(group), demo.AT, demo.LABELS)
         table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0))
         for i, column in enumerate(head):
             table.add_column(column, justify="right" if i else "left", no_wrap=True)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from metahpo.collect.plan import Settings
 from metahpo.collect.tables import Table, read_table
 from metahpo.files import replace_file
+
+if TYPE_CHECKING:
+    from metahpo.metafeatures import MetaFeatures
 
 
 def task_features(folder: Path, task_ids: Sequence[str], settings: Settings) -> pd.DataFrame:
@@ -30,20 +34,24 @@ def task_features(folder: Path, task_ids: Sequence[str], settings: Settings) -> 
     DataFrame
         One row a task, one column a meta-feature.
     """
-    rows = [_features(Table.read(folder, task_id).path, settings) for task_id in task_ids]
+    rows = [
+        dict(table_features(Table.read(folder, task_id).path, settings)) for task_id in task_ids
+    ]
     return pd.DataFrame(rows, index=pd.Index(task_ids, name="task_id"))
 
 
-def _features(table: Path, settings: Settings) -> dict[str, float]:
-    from metahpo.metafeatures import VERSION, describe
+def table_features(table: Path, settings: Settings) -> MetaFeatures:
+    """Describe a prepared table; what is known of it is kept in a file beside it."""
+    from metahpo.metafeatures import VERSION, MetaFeatures, describe
 
     path = table.with_suffix(".features.json")
     if path.exists():
         known = json.loads(path.read_text())
         if known["version"] == VERSION:
-            return dict(known["features"])
+            return MetaFeatures(known["features"], settings.task, known.get("seconds", 0.0))
     X, y = read_table(table)
-    features = dict(describe(X, y, settings.task, seed=settings.seed))
+    found = describe(X, y, settings.task, seed=settings.seed)
+    known = {"version": VERSION, "seconds": found.seconds, "features": dict(found)}
     with replace_file(path) as temporary:
-        temporary.write_text(json.dumps({"version": VERSION, "features": features}, indent=1))
-    return features
+        temporary.write_text(json.dumps(known, indent=1))
+    return found

@@ -150,13 +150,13 @@ def cap(task: Task, settings: Settings) -> tuple[pd.DataFrame, pd.Series[Any]]:
     become 0, 1, … in sorted order.
     """
     rng = np.random.default_rng(settings.seed)
-    X, y = _clean(task.X), task.y.reset_index(drop=True)
+    X, y = clean(task.X), task.y.reset_index(drop=True)
     known = y.notna().to_numpy()
     X, y = X[known], y[known]
     if X.shape[1] > settings.max_columns:
         kept = np.sort(rng.choice(X.shape[1], settings.max_columns, replace=False))
         X = X.iloc[:, kept]
-    rows = _sample_rows(y, settings)
+    rows = sample_rows(y, settings)
     X, y = X.iloc[rows], y.iloc[rows]
     if task.task == "classification":
         members = y.astype(str).map(y.astype(str).value_counts())
@@ -167,7 +167,8 @@ def cap(task: Task, settings: Settings) -> tuple[pd.DataFrame, pd.Series[Any]]:
     return X.reset_index(drop=True), y.reset_index(drop=True)
 
 
-def _sample_rows(y: pd.Series[Any], settings: Settings) -> np.ndarray[Any, np.dtype[np.int64]]:
+def sample_rows(y: pd.Series[Any], settings: Settings) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Choose at most ``settings.max_rows`` rows, in their own order, stratified by class."""
     from sklearn.utils import resample
 
     rows = np.arange(len(y))
@@ -183,7 +184,7 @@ def _sample_rows(y: pd.Series[Any], settings: Settings) -> np.ndarray[Any, np.dt
     return np.sort(np.asarray(kept))
 
 
-def _clean(X: pd.DataFrame) -> pd.DataFrame:
+def clean(X: pd.DataFrame) -> pd.DataFrame:
     """Give the columns unique string names and types that a Parquet file can hold."""
     names = pd.Series([str(name) for name in X.columns])
     repeated = names.duplicated(keep=False)

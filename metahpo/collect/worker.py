@@ -55,6 +55,10 @@ class Unit:
     configs: tuple[tuple[int, Config], ...]
     settings: Settings
 
+    def folds(self, preprocess: Preprocess) -> list[Fold]:
+        """Return what configurations are fitted and scored on: a cross-validation's folds."""
+        return _folds(self.table, self.settings, preprocess)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -72,6 +76,8 @@ class Outcome:
         How it ended.
     error : str or None
         One line on what went wrong.
+    score_seconds : float
+        Time spent predicting and scoring, summed over the folds.
     """
 
     index: int
@@ -79,6 +85,7 @@ class Outcome:
     fit_seconds: float
     status: Status
     error: str | None = None
+    score_seconds: float = 0.0
 
 
 def evaluate_unit(unit: Unit) -> Iterator[Outcome]:
@@ -93,7 +100,7 @@ def evaluate_unit(unit: Unit) -> Iterator[Outcome]:
         for index, config in unit.configs:
             try:
                 pipeline = unit.learner.make(config, random_state=unit.settings.seed)
-                folds = _folds(unit.table, unit.settings, _Preprocess(pipeline[:-1]))
+                folds = unit.folds(Preprocess(pipeline[:-1]))
                 # The watchdog is a C thread: it needs neither the interpreter's lock nor the
                 # parent, so it also stops a fit that never returns from C, and one whose parent
                 # was killed.
@@ -108,7 +115,7 @@ def evaluate_unit(unit: Unit) -> Iterator[Outcome]:
             yield outcome
 
 
-class _Preprocess:
+class Preprocess:
     """An unfitted preprocessing, equal to every other that would be fitted to the same result."""
 
     def __init__(self, pipeline: Any) -> None:
@@ -116,14 +123,14 @@ class _Preprocess:
         self._key = joblib.hash(pipeline)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Preprocess) and self._key == other._key
+        return isinstance(other, Preprocess) and self._key == other._key
 
     def __hash__(self) -> int:
         return hash(self._key)
 
 
 @lru_cache(maxsize=4)
-def _folds(table: Path, settings: Settings, preprocess: _Preprocess) -> list[Fold]:
+def _folds(table: Path, settings: Settings, preprocess: Preprocess) -> list[Fold]:
     """Split a table and preprocess its folds, once for all configurations that share them."""
     X, y = read_table(table)
     return preprocessed_folds(
