@@ -47,6 +47,10 @@ def unroll(
         of the steps alone.
     """
     second = rule.order == "second" and torch.is_grad_enabled()
+    if second:  # a start that nothing is learned about must still be differentiated in
+        start = {
+            n: p if p.requires_grad else p.detach().requires_grad_() for n, p in start.items()
+        }
     phi = start
     yield phi
     for step in range(steps):

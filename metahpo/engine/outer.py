@@ -214,7 +214,7 @@ class _Run:
     def finished(self) -> bool:
         patience = self.options.patience
         return self.done.iteration >= self.options.iterations or (
-            patience is not None and self.done.stale > patience
+            patience is not None and self.done.stale >= patience
         )
 
     def snapshot(self) -> Params:
