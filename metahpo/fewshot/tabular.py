@@ -126,7 +126,7 @@ def read_openml_rows(task_id: int, max_rows: int) -> LabelledRows:
         raise ValueError(f"task {task_id} ({task.name}) is a {task.task} task; it has no classes")
     X, y = cap(task, Settings("classification", "accuracy", n_folds=2, max_rows=max_rows))
     x = np.asarray(preprocessor("scaled").fit_transform(X), dtype=np.float32)
-    return LabelledRows(task.name, x, y.to_numpy(dtype=np.int64))
+    return LabelledRows(task.name, x, np.array(y, dtype=np.int64))
 
 
 class TabularTasks:
