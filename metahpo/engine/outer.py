@@ -274,10 +274,12 @@ class _Run:
 
     def restore(self, state: Params) -> None:
         """Take up a :meth:`state`."""
-        names = {name.removeprefix("now/") for name in state if name.startswith("now/")}
-        if names != set(self.now):
-            odd = ", ".join(sorted(names ^ set(self.now)))
-            raise ValueError(f"the checkpoint is of another learner: they differ in {odd}")
+        shapes = {n.removeprefix("now/"): p.shape for n, p in state.items() if n[:4] == "now/"}
+        here = {name: p.shape for name, p in self.now.items()}
+        if odd := [n for n in sorted(shapes | here) if shapes.get(n) != here.get(n)]:
+            raise ValueError(
+                f"the checkpoint is of another learner: they differ in {', '.join(odd)}"
+            )
         with torch.no_grad():
             for name, p in self.now.items():
                 p.copy_(state[f"now/{name}"])
