@@ -126,7 +126,7 @@ def collect(file: Families, experience: Experience, jobs: options.Jobs = 1) -> N
 
     What is finished is on disk at once; the same command goes on where it was stopped.
     """
-    from metahpo.fewshot.experience import gather, load_families
+    from metahpo.fewshot.experience import gather, learn, load_families
 
     families = load_families(file)
     with _kept(experience), LongMeter("evaluations") as meter:
@@ -136,6 +136,8 @@ def collect(file: Families, experience: Experience, jobs: options.Jobs = 1) -> N
             n_jobs=jobs,
             watch=lambda done, total: meter.at("families", done, total),
         )
+    with err.status("learning from them"):
+        learn(experience)
     out.print(str(dataset), markup=False)
 
 

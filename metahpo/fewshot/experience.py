@@ -122,7 +122,7 @@ def gather(
     n_jobs: int = 1,
     watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> MetaDataset:
-    """Evaluate configurations on the earlier families, and train a MetaModel on them.
+    """Evaluate configurations on the earlier families, into a MetaDataset.
 
     Every evaluation is on disk as soon as it is finished; the same call goes on with the rest.
 
@@ -153,8 +153,20 @@ def gather(
     finished = {(one["family"], one["config"]): one for one in ledger.read()}
     dataset = _dataset(families, configs, [finished[one] for one in wanted])
     dataset.save(out / _DATASET)
-    MetaModel.fit(dataset).save(out / _MODEL)
     return dataset
+
+
+def learn(out: Path) -> MetaModel:
+    """Train a MetaModel on a folder's dataset, and keep it there.
+
+    Raises
+    ------
+    ValueError
+        If there is no dataset, or it is damaged.
+    """
+    model = MetaModel.fit(MetaDataset.load(out / _DATASET))
+    model.save(out / _MODEL)
+    return model
 
 
 def load_experience(out: Path) -> MetaModel:

@@ -100,6 +100,8 @@ class TrainingPlan:
     ----------
     shots, queries : int
         Examples in the support and in the query set: of each class in classification.
+    fewest_shots : int, optional
+        Where it is given, every task has its own number of shots, drawn from here to `shots`.
     validation : int, default=200
         Meta-validation tasks, on which training is judged and the step count fixed.
     transductive : bool, default=False
@@ -108,12 +110,15 @@ class TrainingPlan:
 
     shots: int = 10
     queries: int = 10
+    fewest_shots: int | None = None
     validation: int = 200
     transductive: bool = False
 
     def __post_init__(self) -> None:
         for name in ("shots", "queries", "validation"):
             _at_least(self, name, 1)
+        if self.fewest_shots is not None and not 1 <= self.fewest_shots <= self.shots:
+            raise ValueError(f"fewest_shots is {self.fewest_shots}; it lies between 1 and shots")
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Generator
 
 from metahpo.engine import Episodes, OuterOptions, Progress, TaskSource
 from metahpo.fewshot.baselines import can_be_joint, joint_learner, loss_of
 from metahpo.fewshot.learners import MetaLearner
 from metahpo.fewshot.source import Source, Split
-from metahpo.fewshot.taskfile import FewShotPlan
+from metahpo.fewshot.taskfile import FewShotPlan, TrainingPlan
 from metahpo.files import replace_file
 
 TASK, TRAINED = "task.json", "training.json"
@@ -196,7 +197,32 @@ def _untrained(plan: FewShotPlan, seed: int) -> MetaLearner:
 
 def split_tasks(plan: FewShotPlan, source: Source, split: Split) -> TaskSource:
     """Return a source's tasks with as many shots and queries as in a plan's training."""
-    return source.tasks(split, shots=plan.training.shots, queries=plan.training.queries)
+    training = plan.training
+    tasks = source.tasks(split, shots=training.shots, queries=training.queries)
+    return tasks if training.fewest_shots is None else FewerShots(tasks, training)
+
+
+@dataclass(frozen=True)
+class FewerShots:
+    """Tasks of which each keeps a number of shots of its own; the others are masked.
+
+    Parameters
+    ----------
+    tasks : TaskSource
+        With `training.shots`, the classes one after the other.
+    training : TrainingPlan
+    """
+
+    tasks: TaskSource
+    training: TrainingPlan
+
+    def sample(self, tasks: int, generator: Generator) -> Episodes:
+        """Draw a batch of tasks, each with its own number of shots."""
+        most, fewest = self.training.shots, self.training.fewest_shots or 1
+        episodes = self.tasks.sample(tasks, generator)
+        kept = torch.randint(fewest, most + 1, (tasks, 1), generator=generator)
+        number = torch.arange(episodes.support_y.shape[1]) % most  # of a shot within its class
+        return replace(episodes, support_mask=number < kept)
 
 
 def _validation(plan: FewShotPlan, source: Source) -> Episodes:
