@@ -14,7 +14,7 @@ import typer
 
 from metahpo.cli import options
 from metahpo.cli.console import err, out
-from metahpo.cli.long import LongMeter
+from metahpo.cli.stages import StageMeter
 
 if TYPE_CHECKING:
     from metahpo.fewshot.taskfile import FewShotPlan
@@ -64,7 +64,7 @@ def train(task: Task, trained: Trained = None, folder: Folder = None, seeds: See
     from metahpo.fewshot.training import jobs, read_training, train_task
 
     plan, where = _plan(task, folder, seeds), _trained(task, trained)
-    with _kept(where), LongMeter("iterations") as meter:
+    with _kept(where), StageMeter("iterations") as meter:
         train_task(
             plan,
             where,
@@ -102,7 +102,7 @@ def evaluate(
 
     plan, where = _plan(task, folder, seeds), _trained(task, trained)
     made = session(shlex.join(["metahpo", *sys.argv[1:]]), 1)
-    with LongMeter("curves") as meter:
+    with StageMeter("curves") as meter:
         total = n_curves(plan, where)
         rows = evaluate_task(
             plan,
@@ -129,7 +129,7 @@ def collect(file: Families, experience: Experience, jobs: options.Jobs = 1) -> N
     from metahpo.fewshot.experience import gather, learn, load_families
 
     families = load_families(file)
-    with _kept(experience), LongMeter("evaluations") as meter:
+    with _kept(experience), StageMeter("evaluations") as meter:
         dataset = gather(
             families,
             experience,
@@ -173,7 +173,7 @@ def tune(
         storage=URL.create("sqlite", database=str(path)).render_as_string(),
     )
     done = len(opened.trials)
-    with _kept(path), LongMeter("trials") as meter:
+    with _kept(path), StageMeter("trials") as meter:
         for number in range(done + 1, trials + 1):
             trial = run_trial(opened, plan, passes=passes, seed=seed)
             meter.at("study", number, trials, f"query loss {trial.evaluation.score:.4g}")
@@ -203,7 +203,7 @@ def duel(
 
     families = load_families(file)
     made = session(shlex.join(["metahpo", *sys.argv[1:]]), jobs)
-    with _kept(experience), LongMeter("runs") as meter:
+    with _kept(experience), StageMeter("runs") as meter:
         rows = run(
             families,
             load_experience(experience),
@@ -243,7 +243,7 @@ def sweep(
     plan, where = _plan(task, folder, seeds), _trained(task, trained)
     name = f"{task.stem}_sweep"
     made = session(shlex.join(["metahpo", *sys.argv[1:]]), jobs)
-    with _kept(where), LongMeter("trainings") as meter:
+    with _kept(where), StageMeter("trainings") as meter:
         comparisons = run(
             plan,
             where / "sweep.jsonl",

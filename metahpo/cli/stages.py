@@ -21,7 +21,7 @@ _LINE_SECONDS = 30.0
 _BAR_SECONDS = 0.1  # a fast loop must not spend its time on the bar
 
 
-class LongMeter:
+class StageMeter:
     """Shows one bar for each thing that is worked on, one after the other.
 
     Parameters
