@@ -129,7 +129,7 @@ def _measured(plan: FewShotPlan, curve: Curve, learner: MetaLearner) -> pd.DataF
         scores = _oracle_scores(source, tasks, wanted.episodes)
     else:
         learner.transductive = curve.transductive
-        steps = wanted.steps if own else wanted.baseline_steps
+        steps = max(wanted.steps, learner.steps_) if own else wanted.baseline_steps
         if not own:
             familiar = source.tasks("val", shots=curve.shots, queries=wanted.queries)
             with_best_rate(learner, familiar, episodes=_RATE_EPISODES, steps=steps)
@@ -161,7 +161,5 @@ def _oracle_scores(source: Source, tasks: TaskSource, episodes: int) -> Tensor:
     """Return the oracle's squared errors: (1, episodes)."""
     errors = []
     for batch in episode_batches(tasks, episodes, seed=_TEST_SEED):
-        predicted = source.oracle(batch)
-        assert predicted is not None
-        errors.append((predicted - batch.query_y).square().mean((1, 2)))
+        errors.append((source.oracle(batch) - batch.query_y).square().mean((1, 2)))
     return torch.cat(errors)[None]
