@@ -101,7 +101,7 @@ def evaluate(
     from metahpo.fewshot.training import jobs, read_training
 
     plan, where = _plan(task, folder, seeds), _trained(task, trained)
-    made = session(shlex.join(["metahpo", *sys.argv[1:]]), 1)
+    made = session(_command(folder), 1)
     with StageMeter("curves") as meter:
         total = n_curves(plan, where)
         rows = evaluate_task(
@@ -202,7 +202,7 @@ def duel(
     from metahpo.fewshot.results import write_numbers, write_page
 
     families = load_families(file)
-    made = session(shlex.join(["metahpo", *sys.argv[1:]]), jobs)
+    made = session(_command(), jobs)
     with _kept(experience), StageMeter("runs") as meter:
         rows = run(
             families,
@@ -242,7 +242,7 @@ def sweep(
 
     plan, where = _plan(task, folder, seeds), _trained(task, trained)
     name = f"{task.stem}_sweep"
-    made = session(shlex.join(["metahpo", *sys.argv[1:]]), jobs)
+    made = session(_command(folder), jobs)
     with _kept(where), StageMeter("trainings") as meter:
         comparisons = run(
             plan,
@@ -255,6 +255,12 @@ def sweep(
     write_numbers(results, name, facts, pd.DataFrame(comparisons))
     write_page(results, name, page)
     out.print(page, markup=False)
+
+
+def _command(folder: str | None = None) -> str:
+    """Return the command as it was given, without where on this machine the data lies."""
+    words = ["FOLDER" if word == folder else word for word in sys.argv[1:]]
+    return shlex.join(["metahpo", *words])
 
 
 @contextmanager

@@ -20,6 +20,7 @@ _COLOURS = {  # Okabe and Ito's palette, which colour-blind readers can tell apa
     SCRATCH: "#009e73",
     ORACLE: "#8a8a8a",
 }
+_SHOWN = 0.1  # share of the least error below which an oracle would only flatten the curves
 _WIDTH, _HEIGHT = 3.4, 3.2  # inches a panel
 
 
@@ -44,7 +45,7 @@ def draw_curves(rows: pd.DataFrame, metric: str, path: Path) -> None:
         _panel(axis, own[own["shots"] == n], int(last))
         axis.set_title(f"{n} shot{'' if n == 1 else 's'}", fontsize=9)
         axis.set_xlabel("inner steps", fontsize=8)
-        axis.tick_params(labelsize=8)
+        axis.tick_params(labelsize=8, which="both")
         axis.spines[["top", "right"]].set_visible(False)
         if metric == "MSE":
             axis.set_yscale("log")
@@ -57,12 +58,13 @@ def draw_curves(rows: pd.DataFrame, metric: str, path: Path) -> None:
 
 def _panel(axis: Axes, rows: pd.DataFrame, last: int) -> None:
     both = rows["transductive"].nunique() > 1
+    floor = _SHOWN * rows.loc[rows["learner"] != ORACLE, "mean"].min()
     for (learner, transductive), part in rows.groupby(["learner", "transductive"], sort=False):
         table = pooled(part).reset_index()
         dashed = both and bool(transductive)
         colour, label = _COLOURS[str(learner)], f"{learner}{' (transductive)' * dashed}"
         if learner == ORACLE:
-            if table["mean"].iloc[0] > 0:
+            if table["mean"].iloc[0] > floor:
                 axis.axhline(table["mean"].iloc[0], color=colour, label=label, linewidth=1)
             continue
         shown = table[table["step"] <= last]
