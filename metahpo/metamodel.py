@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,16 +12,19 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import comb, ndtr
+from scipy.special import ndtr
 
 from metahpo.artifact import ArtifactFormat
+from metahpo.card import held_out, origin
 from metahpo.metadataset import Direction, MetaDataset
+from metahpo.portfolio import greedy_portfolio
 from metahpo.space import Codes, Config, Space
 from metahpo.surrogate.belief import ScalePrior
-from metahpo.surrogate.features import FeatureNet, FeatureOptions, train_features
-from metahpo.surrogate.relevance import Relevance, fit_relevance
-from metahpo.surrogate.scores import KNOTS, gaussian_ranks, profile, spread
-from metahpo.surrogate.tasks import TaskPrior, fit_task_prior
+from metahpo.surrogate.features import FeatureNet, FeatureOptions
+from metahpo.surrogate.relevance import Relevance
+from metahpo.surrogate.scores import KNOTS
+from metahpo.surrogate.tasks import TaskPrior
+from metahpo.training import Experience, network_inputs, resolve_device, train, varied
 
 Array = NDArray[np.float64]
 
@@ -29,17 +32,11 @@ DEFAULT = "default"
 _SHIPPED = Path(__file__).parent / "default"
 _FORMAT = ArtifactFormat(
     "metahpo.MetaModel",
-    1,
+    2,
     "model.json",
-    ("space", "direction", "metric", "card", "scale", "noise"),
+    ("space", "direction", "metric", "card", "noise"),
     ("model.safetensors", "tasks.parquet", "pool.parquet"),
 )
-_POOL = 1000  # configurations that zero-shot suggestions are chosen from
-_SHOWN = (1, 2, 5, 10)  # numbers of suggestions for which the card says what they reach
-_LEAST_SPREAD = 1e-6  # a score's smallest unit that is taken seriously
-_VAGUE_SCALE = (np.log(0.05), 2.0)  # of log b where no task has shown how far scores spread
-_CAP = 5.0  # the largest regret that enters a mean: beyond, a trial is simply bad
-_HELD_OUT = 0.2  # share of the tasks on which the card's scores are measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +51,8 @@ class MetaModel:
         The space of the configurations it knows.
     direction : {"maximize", "minimize"}
     metric : str
-    task_ids : tuple of str
-        The training tasks.
+    experience : Experience
+        What the training tasks left behind.
     card : dict
         What it was trained on (tasks, learners, metric, evaluations) and how it scored on tasks
         held out.
@@ -64,20 +61,23 @@ class MetaModel:
     space: Space
     direction: Direction
     metric: str
-    task_ids: tuple[str, ...]
-    pool: list[Config]
-    """Configurations that were worth trying somewhere."""
-    memory: Array
-    """(pool, T): by how much each training task's z at a configuration of the pool differed from
-    what its features say; 0 where the task has not tried it."""
-    features: FeatureNet
-    prior: TaskPrior
-    """On the features alone; see ``belief_prior``."""
-    scale: ScalePrior
-    relevance: Relevance
-    profiles: Array
-    """(T, knots): each training task's scores by quantile, 0 worst to 1 best."""
+    experience: Experience
     card: dict[str, Any]
+
+    @property
+    def task_ids(self) -> tuple[str, ...]:
+        """The training tasks."""
+        return self.experience.task_ids
+
+    @property
+    def pool(self) -> list[Config]:
+        """Configurations that were worth trying somewhere."""
+        return self.experience.pool
+
+    @property
+    def relevance(self) -> Relevance:
+        """How much a new task is like each training task."""
+        return self.experience.relevance
 
     # ------------------------------------------------------------------ training
 
@@ -110,10 +110,15 @@ class MetaModel:
         ValueError
             If no task has two different scores.
         """
-        varied, where = _varied(md), _device(device)
-        held_out = _held_out(varied, device=where, seed=seed, options=options)
-        model = _train(varied, device=where, seed=seed, options=options)
-        return replace(model, card={**_card(varied, md), "held_out": held_out, "seed": seed})
+        where = resolve_device(device)
+
+        def trained(part: MetaDataset) -> MetaModel:
+            learned = train(part, device=where, seed=seed, options=options)
+            return cls(md.space, md.direction, md.metric, learned, card={})
+
+        known = varied(md)
+        card = {**origin(known, md), "held_out": held_out(known, trained, seed=seed), "seed": seed}
+        return replace(trained(known), card=card)
 
     @classmethod
     def blank(cls, direction: Direction = "maximize", metric: str = "score") -> MetaModel:
@@ -122,27 +127,19 @@ class MetaModel:
         A study that starts from it begins at its space's default, and learns from its own trials
         alone.
         """
-        return cls(
-            space=Space({}),
-            direction=direction,
-            metric=metric,
-            task_ids=(),
-            pool=[],
-            memory=np.empty((0, 0)),
-            features=FeatureNet((np.zeros((1, 0, 0)),), (np.zeros((1, 0)),)),
-            prior=TaskPrior(np.zeros((0, 1)), np.zeros((1, 1)), noise=0.1),
-            scale=ScalePrior(*_VAGUE_SCALE),
-            relevance=Relevance(np.empty((0, 0)), (), np.empty(0)),
-            profiles=np.empty((0, len(KNOTS))),
-            card={},
-        )
+        return cls(Space({}), direction, metric, Experience.none(), card={})
 
     # ------------------------------------------------------------------ asking
 
     @cached_property
     def belief_prior(self) -> TaskPrior:
         """The prior that a study starts from: on :meth:`encode`'s columns, memory included."""
-        return self.prior.with_memory()
+        return self.experience.prior.with_memory()
+
+    @cached_property
+    def scale(self) -> ScalePrior:
+        """What the training tasks say about the unit of a new task's scores."""
+        return ScalePrior.from_spreads(self.experience.spreads)
 
     def encode(self, configs: Sequence[Config] | pd.DataFrame | Codes) -> Array:
         """Compute features of configurations: the learned ones, then what tasks remember.
@@ -160,8 +157,9 @@ class MetaModel:
         remembered = np.zeros((len(codes), len(self.task_ids)))
         for row, key in enumerate(codes.row_keys()):
             if key in self._pool_rows:
-                remembered[row] = self.memory[self._pool_rows[key]]
-        return np.concatenate([self.features(_inputs(self.space, codes)), remembered], axis=1)
+                remembered[row] = self.experience.memory[self._pool_rows[key]]
+        learned = self.experience.features(network_inputs(self.space, codes))
+        return np.concatenate([learned, remembered], axis=1)
 
     @cached_property
     def _pool_rows(self) -> dict[bytes, int]:
@@ -176,8 +174,9 @@ class MetaModel:
             0 is a task's worst score, 1 its best.
         """
         quantiles = ndtr(self.belief_prior.particles(phi))
+        profiles = self.experience.profiles
         columns = [
-            np.interp(q, KNOTS, knots) for q, knots in zip(quantiles.T, self.profiles, strict=True)
+            np.interp(q, KNOTS, knots) for q, knots in zip(quantiles.T, profiles, strict=True)
         ]
         return np.stack(columns, axis=1) if columns else quantiles
 
@@ -219,13 +218,15 @@ class MetaModel:
         """
         from safetensors.numpy import save_file
 
+        learned = self.experience
         tensors = {
-            **self.features.tensors(),
-            "task_weights": self.prior.weights,
-            "task_covariance": self.prior.covariance,
-            "task_profiles": self.profiles,
-            "relevance_scale": self.relevance.scale,
-            "memory": self.memory,
+            **learned.features.tensors(),
+            "task_weights": learned.prior.weights,
+            "task_covariance": learned.prior.covariance,
+            "task_profiles": learned.profiles,
+            "task_spreads": learned.spreads,
+            "relevance_scale": learned.relevance.scale,
+            "memory": learned.memory,
         }
         single = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in tensors.items()}
         tasks = pd.DataFrame(
@@ -236,8 +237,7 @@ class MetaModel:
             "space": self.space.to_json(),
             "direction": self.direction,
             "metric": self.metric,
-            "scale": [self.scale.mean, self.scale.sd],
-            "noise": self.prior.noise,
+            "noise": learned.prior.noise,
             "card": self.card,
         }
         _FORMAT.write(
@@ -297,247 +297,21 @@ class MetaModel:
             for name, value in load_file(folder / "model.safetensors").items()
         }
         tasks = pd.read_parquet(folder / "tasks.parquet")
-        prior = TaskPrior(tensors["task_weights"], tensors["task_covariance"], header["noise"])
-        return cls(
-            space=space,
-            direction=header["direction"],
-            metric=header["metric"],
+        experience = Experience(
             task_ids=tuple(tasks.index.astype(str)),
             pool=[json.loads(c) for c in pd.read_parquet(folder / "pool.parquet")["config"]],
             memory=tensors["memory"],
             features=FeatureNet.from_tensors(tensors),
-            prior=prior,
-            scale=ScalePrior(*header["scale"]),
+            prior=TaskPrior(
+                tensors["task_weights"], tensors["task_covariance"], float(header["noise"])
+            ),
+            spreads=tensors["task_spreads"],
             relevance=Relevance(
                 tasks.to_numpy(dtype=float), tuple(tasks.columns), tensors["relevance_scale"]
             ),
             profiles=tensors["task_profiles"],
-            card=header["card"],
         )
+        return cls(space, header["direction"], header["metric"], experience, header["card"])
 
     def __repr__(self) -> str:
         return f"MetaModel({len(self.task_ids)} tasks, {self.space!r}, {self.metric})"
-
-
-def greedy_portfolio(
-    utilities: Array,
-    weights: Array,
-    n: int,
-    chosen: Iterable[int] = (),
-    banned: Iterable[int] = (),
-) -> list[int]:
-    """Pick rows greedily so that the weighted mean of every task's best pick grows most.
-
-    Parameters
-    ----------
-    utilities : ndarray, shape (m, T)
-        Higher is better.
-    weights : ndarray, shape (T,)
-    n : int
-        How many rows.
-    chosen : iterable of int, optional
-        Rows that are taken already.
-    banned : iterable of int, optional
-        Rows that may not be picked, and that count for nothing.
-
-    Returns
-    -------
-    list of int
-        The new rows, in order.
-    """
-    taken = list(chosen)
-    best = utilities[taken].max(0) if taken else np.full(utilities.shape[1], -np.inf)
-    allowed = np.ones(len(utilities), dtype=bool)
-    allowed[[*taken, *banned]] = False
-    picks = []
-    for _ in range(n):
-        gain = np.maximum(utilities, best) @ weights
-        picks.append(int(np.where(allowed, gain, -np.inf).argmax()))
-        allowed[picks[-1]] = False
-        best = np.maximum(best, utilities[picks[-1]])
-    return picks
-
-
-# ---------------------------------------------------------------------- training
-
-
-def _device(device: str) -> str:
-    if device != "auto":
-        return device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _inputs(space: Space, codes: Codes) -> Array:
-    """Append to encoded configurations which of the numbers are active."""
-    numbers = [column.choice is None for column in space.columns]
-    return np.concatenate([codes.array, codes.active[:, numbers]], axis=1)
-
-
-def _oriented(md: MetaDataset) -> dict[str, Array]:
-    """Return every task's scores, higher being better; NaN for failures."""
-    sign = 1.0 if md.direction == "maximize" else -1.0
-    return {
-        str(task_id): sign * scores.to_numpy(dtype=float)
-        for task_id, scores in md.trials.groupby("task_id", sort=False, observed=True)["score"]
-    }
-
-
-def _varied(md: MetaDataset) -> MetaDataset:
-    """Keep the tasks on which it matters what is tried."""
-    varied = [
-        task_id
-        for task_id, scores in _oriented(md).items()
-        if len(np.unique(scores[~np.isnan(scores)])) > 1
-    ]
-    if not varied:
-        raise ValueError("no task has two trials with different scores; there is nothing to learn")
-    return md.subset(varied)
-
-
-def _train(
-    md: MetaDataset, *, device: str, seed: int, options: FeatureOptions | None = None
-) -> MetaModel:
-    scores = _oriented(md)
-    codes = md.space.codes(md.trials)
-    X = _inputs(md.space, codes)
-    counts = np.array([len(s) for s in scores.values()])
-    owner = np.repeat(np.arange(len(counts)), counts)
-    z = [gaussian_ranks(s) for s in scores.values()]
-    features = train_features(
-        X, owner, np.concatenate(z), options=options, device=device, seed=seed
-    )
-    phi = np.split(features(X), np.cumsum(counts)[:-1])
-    prior = fit_task_prior(zip(phi, z, strict=True))
-    pool = _pool(md, scores)
-    pool_codes = md.space.codes(pool)
-    memory = _memory(codes, owner, np.concatenate(z), phi, prior, pool_codes)
-    responses = (prior.particles(features(_inputs(md.space, pool_codes))) + memory).T  # (T, pool)
-    logs = np.log([max(spread(s), _LEAST_SPREAD) for s in scores.values()])
-    return MetaModel(
-        space=md.space,
-        direction=md.direction,
-        metric=md.metric,
-        task_ids=tuple(scores),
-        pool=pool,
-        memory=memory,
-        features=features,
-        prior=prior,
-        scale=ScalePrior(float(np.median(logs)), float(max(logs.std(), 0.5))),
-        relevance=fit_relevance(md.tasks, responses, seed=seed),
-        profiles=np.stack([profile(s) for s in scores.values()]),
-        card={},
-    )
-
-
-def _memory(
-    codes: Codes,
-    owner: NDArray[np.int64],
-    z: Array,
-    phi: Sequence[Array],
-    prior: TaskPrior,
-    pool: Codes,
-) -> Array:
-    """Return what each task's trials showed beyond its features, at the pool: (pool, T)."""
-    rows = {key: row for row, key in enumerate(pool.row_keys())}
-    explained = np.concatenate(
-        [own @ weights for own, weights in zip(phi, prior.weights, strict=True)]
-    )
-    memory = np.zeros((len(pool), len(phi)))
-    for key, task, residual in zip(codes.row_keys(), owner, z - explained, strict=True):
-        if key in rows:
-            memory[rows[key], task] = residual
-    return memory
-
-
-def _pool(md: MetaDataset, scores: Mapping[str, Array]) -> list[Config]:
-    """Choose the configurations worth remembering: the best of each task in turn, the default."""
-    configs = md.space.from_frame(md.trials)
-    start = np.cumsum([0, *(len(s) for s in scores.values())])
-    order = [
-        first + np.argsort(-np.nan_to_num(s, nan=-np.inf), kind="stable")
-        for first, s in zip(start, scores.values(), strict=False)
-    ]
-    pool = {json.dumps(md.space.default): md.space.default}
-    for rank in range(max(len(o) for o in order)):
-        for rows in order:
-            if rank < len(rows) and len(pool) < _POOL:
-                config = configs[rows[rank]]
-                pool.setdefault(json.dumps(config), config)
-    return list(pool.values())
-
-
-def _held_out(
-    md: MetaDataset, *, device: str, seed: int, options: FeatureOptions | None = None
-) -> dict[str, Any] | None:
-    """Measure, on tasks held out, how far the first suggestions are from each task's best."""
-    groups = _families(md)
-    names = sorted(set(groups.values()))
-    n_held = round(_HELD_OUT * len(names))
-    if n_held == 0 or len(names) - n_held < 2:
-        return None
-    held = set(np.random.default_rng(seed).permutation(names)[:n_held])
-    kept = md.subset(t for t in md.task_ids if groups[t] not in held)
-    model = _train(kept, device=device, seed=seed, options=options)
-    regrets = []
-    for task_id in (t for t in md.task_ids if groups[t] in held):
-        part = md.subset([task_id])
-        score = _oriented(part)[task_id]
-        best, median = np.nanmax(score), np.nanmedian(score)
-        if best == median:
-            continue
-        regret = np.nan_to_num((best - score) / (best - median), nan=np.inf)
-        meta_features = None
-        if md.tasks is not None:
-            values = md.tasks.loc[task_id].to_numpy(dtype=float)
-            meta_features = dict(zip(map(str, md.tasks), values, strict=True))
-        weights = np.exp(model.relevance.log_weights(meta_features))
-        predicted = model.utilities(model.encode(part.trials))
-        picks = greedy_portfolio(predicted, weights, max(_SHOWN))
-        regrets.append(
-            [min(regret[picks[:n]].min(), _CAP) for n in _SHOWN]
-            + [_expected_least(np.minimum(regret, _CAP), n) for n in _SHOWN]
-        )
-    if not regrets:
-        return None
-    mean = np.mean(regrets, axis=0).round(4).tolist()
-    return {
-        "what": "mean regret, (best - best of the first n) / (best - median), at most 5",
-        "n_tasks": len(regrets),
-        "n": list(_SHOWN),
-        "suggested": mean[: len(_SHOWN)],
-        "random": mean[len(_SHOWN) :],
-    }
-
-
-def _expected_least(values: Array, n: int) -> float:
-    """Return the expected minimum of `n` draws without replacement."""
-    ascending = np.sort(values)
-    m, n = len(ascending), min(n, len(values))
-    # P(the least is the i-th) = C(m - 1 - i, n - 1) / C(m, n)
-    chances = comb(m - 1 - np.arange(m), n - 1) / comb(m, n)
-    return float(ascending @ chances)
-
-
-def _families(md: MetaDataset) -> dict[str, str]:
-    """Return the group of each task: datasets of one family are held out together."""
-    if md.info is None or "family" not in md.info:
-        return {task_id: task_id for task_id in md.task_ids}
-    family = md.info["family"]
-    return {t: str(family[t]) if pd.notna(family[t]) else t for t in md.task_ids}
-
-
-def _card(md: MetaDataset, given: MetaDataset) -> dict[str, Any]:
-    names = {} if md.info is None or "name" not in md.info else md.info["name"].to_dict()
-    return {
-        "metric": md.metric,
-        "direction": md.direction,
-        "n_tasks": len(md),
-        "n_tasks_constant": len(given) - len(md),
-        "n_evaluations": md.n_evaluations,
-        "n_failed": int(md.trials["score"].isna().sum()),
-        "parameters": list(md.space.names),
-        "meta_features": 0 if md.tasks is None else md.tasks.shape[1],
-        "tasks": {task_id: str(names.get(task_id, task_id)) for task_id in md.task_ids},
-    }

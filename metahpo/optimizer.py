@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from metahpo.candidates import Candidates, around
 from metahpo.metadataset import Direction
-from metahpo.metamodel import MetaModel, greedy_portfolio
+from metahpo.metamodel import MetaModel
 from metahpo.parameter import identity
+from metahpo.portfolio import greedy_portfolio
 from metahpo.space import Config, Space
 from metahpo.surrogate.belief import Posterior, condition
 from metahpo.transfer import Transfer, TransferReport

@@ -305,7 +305,8 @@ def _prefixed(model: MetaModel, prefix: str) -> MetaModel:
     if not prefix:
         return model
     pool = [{prefix + name: value for name, value in config.items()} for config in model.pool]
-    return replace(model, space=model.space.prefixed(prefix), pool=pool)
+    experience = replace(model.experience, pool=pool)
+    return replace(model, space=model.space.prefixed(prefix), experience=experience)
 
 
 def _checked_fixed(fixed: Mapping[str, Any], known: Space) -> Config:

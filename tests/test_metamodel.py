@@ -17,7 +17,7 @@ import pytest
 from valleys import QUICK, SPACE, alone, dataset, evaluated, quick_fit, regret, score
 
 from metahpo import MetaDataset, MetaModel, MetaOptimizer, Space
-from metahpo.metamodel import greedy_portfolio
+from metahpo.portfolio import greedy_portfolio
 
 TS = np.linspace(0, 1, 20)
 
@@ -283,7 +283,7 @@ def rewrite(saved: Path, **changes: Any) -> None:
         ({"sha256": [1]}, "model.json is damaged: its checksums are not those of a MetaModel"),
         ({"space": {"parameters": {}}}, "holds no valid MetaModel: this is not a space"),
         ({"space": None}, "holds no valid MetaModel: this is not a space"),
-        ({"scale": 3}, "holds no valid MetaModel"),
+        ({"noise": "loud"}, "holds no valid MetaModel: could not convert"),
     ],
 )
 def test_a_header_that_does_not_fit(changes: dict[str, Any], message: str, saved: Path) -> None:
@@ -350,4 +350,4 @@ def test_the_space_may_be_of_any_kind(tmp_path: Path) -> None:
 
 
 def test_options_say_how_the_network_is_trained() -> None:
-    assert quick_fit(dataset([0.5])).features.size == QUICK.members * QUICK.features + 1
+    assert quick_fit(dataset([0.5])).experience.features.size == QUICK.members * QUICK.features + 1

@@ -37,6 +37,9 @@ Array = NDArray[np.float64]
 
 _DEVIATIONS = np.linspace(-2.5, 2.5, 11)  # of log b from its centre, in units of its scale
 _FREEDOM = 3.0  # degrees of freedom of the prior of log b
+_VAGUE_SCALE = (float(np.log(0.05)), 2.0)  # of log b where no task has shown its spread
+_LEAST_SPREAD = 1e-6  # a score's smallest unit that is taken seriously
+_LEAST_SD = 0.5  # of log b: however alike the training tasks are, a new one may differ
 _KEPT = 64  # components of the posterior mixture that are evaluated at candidates
 _NULL_PRIOR = 0.1  # prior probability that no earlier task helps
 
@@ -83,6 +86,19 @@ class ScalePrior:
     """Centre of log b."""
     sd: float
     """Its scale."""
+
+    @classmethod
+    def from_spreads(cls, spreads: Array) -> ScalePrior:
+        """Learn from how far the training tasks' scores spread, each per unit of z.
+
+        Parameters
+        ----------
+        spreads : ndarray, shape (T,)
+        """
+        if not len(spreads):
+            return cls(*_VAGUE_SCALE)
+        logs = np.log(np.maximum(spreads, _LEAST_SPREAD))
+        return cls(float(np.median(logs)), float(max(logs.std(), _LEAST_SD)))
 
     def grid(self, y: Array) -> tuple[Array, Array]:
         """Return the values of b that are summed over, and their log prior probabilities.

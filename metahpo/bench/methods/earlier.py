@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from metahpo.bench.methods.studies import StudyTuner
 from metahpo.bench.problem import Problem
 from metahpo.metadataset import MetaDataset
-from metahpo.metamodel import greedy_portfolio
+from metahpo.portfolio import greedy_portfolio
 from metahpo.space import Config, Space
 
 Array = NDArray[np.float64]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from metahpo.bench.problem import Problem
-from metahpo.metamodel import MetaModel, greedy_portfolio
+from metahpo.metamodel import MetaModel
 from metahpo.optimizer import MetaOptimizer
+from metahpo.portfolio import greedy_portfolio
 from metahpo.space import Config
 
 

@@ -1,0 +1,176 @@
+"""Training: from past evaluations to what a MetaModel holds.
+
+The surrogate's parts in the order in which they rest on each other: features over all tasks, every
+task as a weight vector on them, what tasks showed beyond that at configurations worth remembering,
+and a metric on meta-features that tells similar tasks from others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metahpo.metadataset import MetaDataset
+from metahpo.space import Codes, Config, Space
+from metahpo.surrogate.features import FeatureNet, FeatureOptions, train_features
+from metahpo.surrogate.relevance import Relevance, fit_relevance
+from metahpo.surrogate.scores import KNOTS, gaussian_ranks, profile, spread
+from metahpo.surrogate.tasks import TaskPrior, fit_task_prior
+
+Array = NDArray[np.float64]
+
+_POOL = 1000  # configurations that zero-shot suggestions are chosen from
+
+
+@dataclass(frozen=True, eq=False)
+class Experience:
+    """What the training tasks left behind."""
+
+    task_ids: tuple[str, ...]
+    pool: list[Config]
+    """Configurations that were worth trying somewhere."""
+    memory: Array
+    """(pool, T): by how much each training task's z at a configuration of the pool differed from
+    what its features say; 0 where the task has not tried it."""
+    features: FeatureNet
+    prior: TaskPrior
+    """On the features alone."""
+    spreads: Array
+    """(T,): each training task's score per unit of z; 0 where its better half is constant."""
+    relevance: Relevance
+    profiles: Array
+    """(T, knots): each training task's scores by quantile, 0 worst to 1 best."""
+
+    @classmethod
+    def none(cls) -> Experience:
+        """Return the experience of no task and no parameter."""
+        return cls(
+            task_ids=(),
+            pool=[],
+            memory=np.empty((0, 0)),
+            features=FeatureNet((np.zeros((1, 0, 0)),), (np.zeros((1, 0)),)),
+            prior=TaskPrior(np.zeros((0, 1)), np.zeros((1, 1)), noise=0.1),
+            spreads=np.empty(0),
+            relevance=Relevance(np.empty((0, 0)), (), np.empty(0)),
+            profiles=np.empty((0, len(KNOTS))),
+        )
+
+
+def train(
+    md: MetaDataset, *, device: str, seed: int, options: FeatureOptions | None = None
+) -> Experience:
+    """Train on the evaluations of tasks that each have two different scores.
+
+    Parameters
+    ----------
+    md : MetaDataset
+        As from :func:`varied`.
+    device : str
+        As from :func:`resolve_device`.
+    seed : int
+    options : FeatureOptions, optional
+    """
+    scores = oriented_scores(md)
+    codes = md.space.codes(md.trials)
+    X = network_inputs(md.space, codes)
+    counts = np.array([len(s) for s in scores.values()])
+    owner = np.repeat(np.arange(len(counts)), counts)
+    z = [gaussian_ranks(s) for s in scores.values()]
+    features = train_features(
+        X, owner, np.concatenate(z), options=options, device=device, seed=seed
+    )
+    phi = np.split(features(X), np.cumsum(counts)[:-1])
+    prior = fit_task_prior(zip(phi, z, strict=True))
+    pool = _pool(md, scores)
+    pool_codes = md.space.codes(pool)
+    memory = _memory(codes, owner, np.concatenate(z), phi, prior, pool_codes)
+    responses = (
+        prior.particles(features(network_inputs(md.space, pool_codes))) + memory
+    ).T  # (T, pool)
+    return Experience(
+        task_ids=tuple(scores),
+        pool=pool,
+        memory=memory,
+        features=features,
+        prior=prior,
+        spreads=np.array([spread(s) for s in scores.values()]),
+        relevance=fit_relevance(md.tasks, responses, seed=seed),
+        profiles=np.stack([profile(s) for s in scores.values()]),
+    )
+
+
+def varied(md: MetaDataset) -> MetaDataset:
+    """Keep the tasks on which it matters what is tried."""
+    varied = [
+        task_id
+        for task_id, scores in oriented_scores(md).items()
+        if len(np.unique(scores[~np.isnan(scores)])) > 1
+    ]
+    if not varied:
+        raise ValueError("no task has two trials with different scores; there is nothing to learn")
+    return md.subset(varied)
+
+
+def oriented_scores(md: MetaDataset) -> dict[str, Array]:
+    """Return every task's scores, higher being better; NaN for failures."""
+    sign = 1.0 if md.direction == "maximize" else -1.0
+    return {
+        str(task_id): sign * scores.to_numpy(dtype=float)
+        for task_id, scores in md.trials.groupby("task_id", sort=False, observed=True)["score"]
+    }
+
+
+def resolve_device(device: str) -> str:
+    """Return the device to train on: "auto" is CUDA where there is one."""
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def network_inputs(space: Space, codes: Codes) -> Array:
+    """Return what the network reads: the code, and which of the numbers are active."""
+    numbers = [column.choice is None for column in space.columns]
+    return np.concatenate([codes.array, codes.active[:, numbers]], axis=1)
+
+
+def _memory(
+    codes: Codes,
+    owner: NDArray[np.int64],
+    z: Array,
+    phi: Sequence[Array],
+    prior: TaskPrior,
+    pool: Codes,
+) -> Array:
+    """Return what each task's trials showed beyond its features, at the pool: (pool, T)."""
+    rows = {key: row for row, key in enumerate(pool.row_keys())}
+    explained = np.concatenate(
+        [own @ weights for own, weights in zip(phi, prior.weights, strict=True)]
+    )
+    memory = np.zeros((len(pool), len(phi)))
+    for key, task, residual in zip(codes.row_keys(), owner, z - explained, strict=True):
+        if key in rows:
+            memory[rows[key], task] = residual
+    return memory
+
+
+def _pool(md: MetaDataset, scores: Mapping[str, Array]) -> list[Config]:
+    """Choose the configurations worth remembering: the best of each task in turn, the default."""
+    configs = md.space.from_frame(md.trials)
+    start = np.cumsum([0, *(len(s) for s in scores.values())])
+    order = [
+        first + np.argsort(-np.nan_to_num(s, nan=-np.inf), kind="stable")
+        for first, s in zip(start, scores.values(), strict=False)
+    ]
+    pool = {json.dumps(md.space.default): md.space.default}
+    for rank in range(max(len(o) for o in order)):
+        for rows in order:
+            if rank < len(rows) and len(pool) < _POOL:
+                config = configs[rows[rank]]
+                pool.setdefault(json.dumps(config), config)
+    return list(pool.values())
