@@ -51,10 +51,11 @@ def unroll(
         start = {
             n: p if p.requires_grad else p.detach().requires_grad_() for n, p in start.items()
         }
+    rates = {name: log.exp() for name, log in log_rates.items()}
     phi = start
     yield phi
     for step in range(steps):
-        phi = _step(phi, start, loss, rule, log_rates, step, second)
+        phi = _step(phi, start, loss, rule, rates, step, second)
         yield phi
 
 
@@ -63,7 +64,7 @@ def _step(
     start: Params,
     loss: Loss,
     rule: InnerRule,
-    log_rates: Mapping[str, Tensor],
+    rates: Mapping[str, Tensor],
     step: int,
     second: bool,
 ) -> Params:
@@ -84,7 +85,8 @@ def _step(
             gradient = gradient + rule.weight_decay * phi[name]
         if rule.proximal:
             gradient = gradient + rule.proximal * (phi[name] - start[name])
-        moved[name] = phi[name] - rule.rate_at(log_rates, name, step) * gradient
+        rate = rule.rate_at(rates, name, step)
+        moved[name] = torch.addcmul(phi[name], rate, gradient, value=-1)
     return phi | moved
 
 

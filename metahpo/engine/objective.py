@@ -113,6 +113,8 @@ class Objective:
     ) -> tuple[Params, Tensor]:
         """Return the gradients of the weighted losses after the last len(weights) counts."""
         theta, log_rates = part(parameters, "theta"), part(parameters, "rate")
+        if not self.rule.learned:
+            log_rates = {name: log.detach() for name, log in log_rates.items()}
         support, query = self.losses(episodes)
         tasks = len(episodes)
         if self.outer == "displacement":

@@ -127,9 +127,17 @@ class InnerRule:
         log = torch.log(torch.tensor(self.rate, dtype=torch.float64)).to(like)
         return {name: log.expand(shape).clone() for name, shape in shapes.items()}
 
-    def rate_at(self, log_rates: Mapping[str, Tensor], name: str, step: int) -> Tensor:
-        """Return the rate of a parameter at a step: a scalar, or its shape for "parameter"."""
-        log = log_rates["all" if self.rates in ("scalar", "step") else name]
+    def rate_at(self, rates: Mapping[str, Tensor], name: str, step: int) -> Tensor:
+        """Return the rate of a parameter at a step: a scalar, or its shape for "parameter".
+
+        Parameters
+        ----------
+        rates : mapping of str to Tensor
+            exp of what :meth:`initial_log_rates` returned.
+        name : str
+        step : int
+        """
+        rate = rates["all" if self.rates in ("scalar", "step") else name]
         if self.rates in ("step", "tensor_step"):
-            log = log[min(step, len(log) - 1)]
-        return log.exp()
+            rate = rate[min(step, len(rate) - 1)]
+        return rate
