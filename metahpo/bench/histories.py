@@ -55,6 +55,8 @@ class HistoryTable:
     name : str
     metric : str
         The column of scores.
+    default : str
+        As JSON: the default configuration as far as the table's own file does not say it.
 
     Raises
     ------
@@ -65,10 +67,11 @@ class HistoryTable:
     folder: str
     name: str
     metric: str
+    default: str = "{}"
 
-    def __reduce__(self) -> tuple[type[HistoryTable], tuple[str, str, str]]:
+    def __reduce__(self) -> tuple[type[HistoryTable], tuple[str, ...]]:
         """Travel without the rows: each process reads them once."""
-        return HistoryTable, (self.folder, self.name, self.metric)
+        return HistoryTable, (self.folder, self.name, self.metric, self.default)
 
     @property
     def direction(self) -> Direction:
@@ -143,9 +146,13 @@ class HistoryTable:
         }
         conditions = dict(_conditions(table))
         space = Space(distributions, conditions)
-        default = declared.get("default_package") or declared.get("default_space")
-        if default is None:
+        default = declared.get("default_package") or declared.get("default_space") or {}
+        default = default | json.loads(self.default)
+        if not default:
             return space
+        for name in json.loads(self.default):
+            if name not in space.distributions:
+                raise ValueError(f"defaults of {self.name!r} name {name!r}, which it has not")
         named = {name.replace(".", "_"): value for name, value in default.items()}
         return Space(distributions, conditions, space.nearest(pd.DataFrame([named]))[0])
 
@@ -363,7 +370,9 @@ def history_contests(plan: Plan, models: Path) -> list[HistoryContest]:
         raise ValueError(f"there are no histories in {folder}")
     contests = []
     for name in names:
-        table = _loaded(HistoryTable(str(folder), name, plan.metric or _first_score(folder, name)))
+        metric = plan.metric or _first_score(folder, name)
+        default = json.dumps(plan.defaults.get(name, {}), sort_keys=True)
+        table = _loaded(HistoryTable(str(folder), name, metric, default))
         folds = table.folds(plan.n_folds)
         chosen = [task for task in _dealt(table, plan) if folds[task] in plan.folds]
         contests += [

@@ -73,6 +73,8 @@ class Plan:
         Names in the catalogue, or families where tasks of both kinds are met. None for histories.
     tables : tuple of str
         Of the histories' folder; all of them if empty.
+    defaults : mapping of str to mapping
+        A history's default configuration by its name, as far as the history does not say it.
     metric : str or None
         A scorer's name, of a history the column of scores. None: accuracy, for regression R²; of
         a history its first column of scores.
@@ -104,6 +106,7 @@ class Plan:
     entrants: tuple[Entrant, ...]
     learners: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     metric: str | None = None
     budget: Budget = Budget(trials=N_TRIALS)
     seeds: tuple[int, ...] = tuple(range(N_SEEDS))
@@ -144,6 +147,7 @@ class Plan:
         }
         if self.source == "histories":
             own |= {"tables": list(self.tables), "held_out": self.held_out}
+            own["defaults"] = {name: dict(value) for name, value in self.defaults.items()}
         else:
             own |= {
                 "learners": list(self.learners),
@@ -221,6 +225,9 @@ def declared_plan(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
     baseline = declared.get("baseline")
     if baseline is not None and baseline not in [entrant.name for entrant in entrants]:
         raise ValueError(f"baseline is {baseline!r}, which is not among the methods")
+    metric = declared.get("metric")
+    if metric is not None and source != "histories":
+        Settings("classification", metric)
     model = _path(declared.get("model", DEFAULT), folder)
     if model != DEFAULT and "evaluations" not in declared:
         raise ValueError(
@@ -234,6 +241,7 @@ def declared_plan(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
         entrants=entrants,
         learners=tuple(declared.get("learners", ())),
         tables=tuple(declared.get("tables", ())),
+        defaults=_defaults(declared.get("defaults", {})),
         budget=_budget(declared),
         seeds=_seeds(declared.get("seeds", N_SEEDS)),
         folds=tuple(declared.get("folds", range(5) if source == "histories" else (0,))),
@@ -261,6 +269,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "seeds": (int, list),
     "folds": _LIST,
     "held_out": _COUNT,
+    "defaults": dict,
     "nested": bool,
     "n_folds": _COUNT,
     "max_rows": _COUNT,
@@ -275,7 +284,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 _ITEMS = {"tasks": int, "datasets": str, "tables": str, "learners": str, "folds": int}
 _LEAST = {"trials": 1, "held_out": 1, "n_folds": 2, "max_rows": 10, "max_columns": 1}
 _NOT_FOR_HISTORIES = ("learners", "nested", "max_rows", "max_columns", "time_limit")
-_ONLY_FOR_HISTORIES = ("tables", "held_out")
+_ONLY_FOR_HISTORIES = ("tables", "held_out", "defaults")
 
 
 def _check_types(declared: Mapping[str, Any]) -> None:
@@ -352,6 +361,13 @@ def _entrants(declared: Sequence[Any]) -> tuple[Entrant, ...]:
         if names.count(name) > 1:
             raise ValueError(f"methods holds {name!r} twice; give one of them another name")
     return tuple(entrants)
+
+
+def _defaults(declared: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    for name, value in declared.items():
+        if not isinstance(value, Mapping):
+            raise ValueError(f"defaults holds {name} = {value!r}; give it a table of parameters")
+    return dict(declared)
 
 
 def _tupled(where: Any) -> Any:

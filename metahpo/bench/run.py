@@ -26,6 +26,9 @@ from metahpo.files import replace_file
 from metahpo.metamodel import MetaModel
 from metahpo.openml import OpenMLError, fetch_suite
 
+_DEATHS = 3  # of worker processes in a row, after which it is not chance
+_IDLE_SECONDS = 30  # after which a worker ends; so those of a killed run do not linger
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -276,23 +279,22 @@ def _spread(
     """Yield each item's number and result, as they come.
 
     A process of this machine that dies (killed for its memory, say) takes its unit with it; the
-    rest go on in new processes, as long as any is finished in between. On a cluster Dask does
-    the same.
+    rest go on in new processes, unless several die in a row. On a cluster Dask does the same.
     """
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    left = dict(enumerate(items))
+    left, deaths = dict(enumerate(items)), 0
     while left:
-        before = len(left)
         try:
             for index, result in _parallel(work, left, engine):
                 del left[index]
+                deaths = 0
                 yield index, result
         except TerminatedWorkerError as error:
-            if len(left) == before:
+            deaths += 1
+            if deaths == _DEATHS:
                 raise OSError(
-                    "a worker process died, and so did the one that took its place; is "
-                    "there enough memory?"
+                    f"worker processes died {deaths} times in a row; is there enough memory?"
                 ) from error
 
 
@@ -302,7 +304,9 @@ def _parallel(
     from joblib import Parallel, delayed
 
     with _backend(engine):
-        options: dict[str, Any] = {"n_jobs": engine.jobs} if engine.dask is None else {}
+        options: dict[str, Any] = {}
+        if engine.dask is None:
+            options = {"n_jobs": engine.jobs, "idle_worker_timeout": _IDLE_SECONDS}
         parallel = Parallel(return_as="generator_unordered", batch_size=1, **options)
         yield from parallel(delayed(_numbered)(work, *item) for item in list(items.items()))
 

@@ -142,7 +142,9 @@ class Store:
         record = read_record(other)
         _agree(other, record["plan"], self._record["plan"])
         self._record["seeds"] = sorted({*record["seeds"], *self._record["seeds"]})
-        self._record["sessions"] = [*record["sessions"], *self._record["sessions"]]
+        *earlier, this = self._record["sessions"]
+        earlier = sorted([*earlier, *record["sessions"]], key=lambda one: str(one["started"]))
+        self._record["sessions"] = [*earlier, this]
         self._record["plan"]["methods"] = _united(
             record["plan"]["methods"], self._record["plan"]["methods"]
         )
