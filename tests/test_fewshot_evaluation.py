@@ -12,22 +12,36 @@ import pytest
 import torch
 from torch import Tensor
 
-from metahpo.engine import Progress
+from metahpo.engine import LabelledTasks, Progress
 from metahpo.fewshot.baselines import RATES
 from metahpo.fewshot.curves import episode_batches, scores_by_step
 from metahpo.fewshot.evaluation import JOINT, META, ORACLE, SCRATCH, SECOND, evaluate_task
 from metahpo.fewshot.pictures import draw_curves
 from metahpo.fewshot.results import read_numbers, write_numbers
 from metahpo.fewshot.summary import at_chosen, pooled, to_markdown
-from metahpo.fewshot.taskfile import FewShotPlan, declared_task
-from metahpo.fewshot.training import jobs, load_trained, read_training, train_task
+from metahpo.fewshot.taskfile import FewShotPlan, TrainingPlan, declared_task
+from metahpo.fewshot.training import (
+    FewerShots,
+    jobs,
+    load_trained,
+    read_training,
+    split_tasks,
+    train_task,
+)
 
 DECLARED: dict[str, Any] = {
     "seeds": 2,
     "source": {"kind": "sinusoid"},
     "net": {"hidden": [8]},
     "learner": {"method": "maml++", "maximum": 2, "price": 0.01},
-    "training": {"shots": 5, "iterations": 20, "tasks": 4, "validate_every": 5, "validation": 20},
+    "training": {
+        "shots": 5,
+        "iterations": 20,
+        "second_iterations": 15,
+        "tasks": 4,
+        "validate_every": 5,
+        "validation": 20,
+    },
     "evaluation": {
         "shots": [2, 5],
         "steps": 3,
@@ -65,9 +79,9 @@ def test_every_seed_has_its_learner_its_baseline_and_its_second_family(trained: 
     assert names[:3] == ["seed-0", "seed-0/joint", "seed-0/second"]
     for name in names:
         facts = read_training(trained, name)
-        assert facts["iterations"] == 20
+        assert facts["iterations"] == (15 if name.endswith("second") else 20)
         assert facts["seconds"] > 0
-        assert len(facts["history"]) == (0 if name.endswith("joint") else 4)
+        assert len(facts["history"]) == (0 if name.endswith("joint") else facts["iterations"] // 5)
     first, second = parameters(trained, "seed-0"), parameters(trained, "seed-1")
     assert not torch.equal(first["theta.head.weight"], second["theta.head.weight"])
 
@@ -215,3 +229,27 @@ def test_images_are_measured_both_ways(shared: Path, tmp_path: Path) -> None:
         "x", "accuracy", rows, {"seed-0": read_training(tmp_path, "seed-0")}, SESSION
     )
     assert "1, not transductive" in page
+
+
+def test_tasks_may_have_different_numbers_of_shots() -> None:
+    declared = plan(training={**DECLARED["training"], "fewest_shots": 2})
+    tasks = split_tasks(declared, declared.source, "train")
+    episodes = tasks.sample(200, torch.Generator().manual_seed(0))
+    assert episodes.support_mask is not None
+    assert set(episodes.support_mask.sum(1).tolist()) == {2, 3, 4, 5}
+    with pytest.raises(ValueError, match="fewest_shots is 6; it lies between 1 and shots"):
+        plan(training={"shots": 5, "fewest_shots": 6})
+
+
+def test_every_class_keeps_as_many_shots() -> None:
+    x, y = torch.arange(30.0)[:, None], torch.arange(30) % 3
+    training = TrainingPlan(shots=4, fewest_shots=1)
+    tasks = FewerShots(LabelledTasks(x, y, ways=3, shots=4, queries=2), training)
+    episodes = tasks.sample(50, torch.Generator().manual_seed(0))
+    assert episodes.support_mask is not None
+    counts = [
+        y[m].bincount(minlength=3).tolist()
+        for y, m in zip(episodes.support_y, episodes.support_mask, strict=True)
+    ]
+    assert all(len(set(count)) == 1 for count in counts)
+    assert {count[0] for count in counts} == {1, 2, 3, 4}

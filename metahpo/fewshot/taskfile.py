@@ -106,6 +106,8 @@ class TrainingPlan:
         Meta-validation tasks, on which training is judged and the step count fixed.
     transductive : bool, default=False
         Whether batch norm normalises queries by each other in training.
+    second_iterations : int, optional
+        How long training goes on with the second family; as long as with the first by default.
     """
 
     shots: int = 10
@@ -113,6 +115,7 @@ class TrainingPlan:
     fewest_shots: int | None = None
     validation: int = 200
     transductive: bool = False
+    second_iterations: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("shots", "queries", "validation"):

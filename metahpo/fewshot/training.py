@@ -139,6 +139,8 @@ def _train(plan: FewShotPlan, job: Job, out: Path, watch: Watch) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     learner, tasks = _prepared(plan, job, out)
     options = _seeded(plan, job.seed)
+    if job.start is not None and plan.training.second_iterations is not None:
+        options = replace(options, iterations=plan.training.second_iterations)
     clock = _Clock(folder / _ELAPSED, options)
 
     def progress(at: Progress) -> None:
