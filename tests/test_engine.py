@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import plain_loops
 import pytest
@@ -270,8 +271,9 @@ def test_rules_refuse_what_cannot_be(options: dict[str, object], message: str) -
         InnerRule(**options)  # type: ignore[arg-type]
 
 
-def test_a_rule_that_adapts_nothing_is_refused() -> None:
-    rule = InnerRule(rates="tensor", adapted=("head.*",))
+@pytest.mark.parametrize("rates", ["scalar", "tensor"])
+def test_a_rule_that_adapts_nothing_is_refused(rates: Literal["scalar", "tensor"]) -> None:
+    rule = InnerRule(rates=rates, adapted=("head.*",))
     with pytest.raises(ValueError, match=r"no parameter matches .*; there are w, b, scale"):
         rule.initial_log_rates(theta(), 1)
 

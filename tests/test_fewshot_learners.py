@@ -376,6 +376,15 @@ def test_a_modules_batch_norm_must_be_transductive() -> None:
     MetaLearner(module, METHODS["maml"], transductive=True)
 
 
+def test_learners_refuse_what_cannot_be() -> None:
+    with pytest.raises(ValueError, match="loss is 'l1'; choose one of mse, cross_entropy"):
+        MetaLearner(NET, METHODS["maml"], loss="l1")
+    with pytest.raises(ValueError, match="steps is -1; it must not be negative"):
+        Method(steps=-1)
+    with pytest.raises(ValueError, match="outer is 'reptile'; choose one of query"):
+        Method(outer="reptile")
+
+
 def test_instance_norm_needs_an_image() -> None:
     with pytest.raises(ValueError, match="instance norm averages over an image"):
         MLP(1, 1, norm="instance")

@@ -11,9 +11,9 @@ gradients), :mod:`.outer` (:func:`train`: the loop that follows them).
 Nothing here knows of networks: parameters are a dict of tensors whose first dimension is the
 task, a loss is a function from them to one number a task::
 
-    start = spread(theta, rule, tasks=len(batch))           # (B, …) each
-    *_, phi = unroll(start, support_loss, rule, log_rates, 5)  # after 0 … 5 steps
-    query_loss(phi)                                         # (B,)
+    start = spread(theta, rule, tasks=len(batch))               # (B, …) each
+    *_, phi = unroll(start, support_loss, rule, log_rates, 5)   # after 0, 1, … 5 steps
+    query_loss(phi)                                             # (B,)
 """
 
 from metahpo.engine.episodes import Episodes, LabelledTasks, TaskSource, pad, task_mean

@@ -117,13 +117,9 @@ class Objective:
             log_rates = {name: log.detach() for name, log in log_rates.items()}
         support, query = self.losses(episodes)
         tasks = len(episodes)
-        if self.outer == "displacement":
-            found, loss = displacement(theta, log_rates, support, query, self.rule, steps, tasks)
-            return {f"theta.{name}": g for name, g in found.items()}, loss[None]
-        if self.rule.order == "implicit":
-            found, loss = implicit_gradient(
-                theta, log_rates, support, query, self.rule, steps, tasks
-            )
+        if self.outer == "displacement" or self.rule.order == "implicit":
+            form = displacement if self.outer == "displacement" else implicit_gradient
+            found, loss = form(theta, log_rates, support, query, self.rule, steps, tasks)
             return {f"theta.{name}": g for name, g in found.items()}, loss[None]
         path = list(unroll(spread(theta, self.rule, tasks), support, self.rule, log_rates, steps))
         losses = torch.stack([query(phi).mean() for phi in path[-len(weights) :]])

@@ -107,16 +107,19 @@ class InnerRule:
             The initialisation, without a task dimension.
         steps : int
             How many steps have rates of their own, where steps do; later ones take the last.
+
+        Raises
+        ------
+        ValueError
+            If no parameter adapts.
         """
+        adapted = {name: tensor for name, tensor in theta.items() if self.adapts(name)}
+        if not adapted:
+            raise ValueError(f"no parameter matches {self.adapted}; there are {', '.join(theta)}")
         steps = max(steps, 1)
         if self.rates in ("scalar", "step"):
             shapes: dict[str, tuple[int, ...]] = {"all": (steps,) if self.rates == "step" else ()}
         else:
-            adapted = {name: tensor for name, tensor in theta.items() if self.adapts(name)}
-            if not adapted:
-                raise ValueError(
-                    f"no parameter matches {self.adapted}; there are {', '.join(theta)}"
-                )
             own: dict[str, Callable[[Tensor], tuple[int, ...]]] = {
                 "tensor": lambda _: (),
                 "tensor_step": lambda _: (steps,),

@@ -1,10 +1,13 @@
 """MetaLearner: a network, a method, and what it learned over many tasks.
 
-::
+Any torch module will do, and any object that hands out tasks::
 
-learner = MetaLearner(MLP(1, 1), METHODS["meta_sgd"]).fit(tasks)
-adapted = learner.adapt(support_x, support_y)       # (B, S, …): any number of tasks at once
-adapted.predict(query_x)                            # (B, Q, outputs)
+    rule = InnerRule(rate=0.01, rates="tensor_step", learned=True)
+    learner = MetaLearner(module, Method(rule, StepCount(maximum=6, price=0.01)))
+    learner.fit(tasks)                                  # initialisation, rates and step count
+    learner.steps_, learner.rates
+    adapted = learner.adapt(support_x, support_y)       # (B, S, …): any number of tasks at once
+    adapted.predict(query_x)                            # (B, Q, outputs)
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -54,8 +57,8 @@ class Adapted:
     learner: MetaLearner
     params: Params
     """Each (B, …); (1, …) what no task adapts."""
-    support_x: Tensor
-    support_mask: Tensor | None
+    episodes: Episodes
+    """The support sets; the queries in it have no meaning."""
 
     @torch.no_grad()
     def predict(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -67,8 +70,8 @@ class Adapted:
         mask : Tensor of bool, shape (B, Q), optional
             Which queries are there; it matters to batch norm alone.
         """
-        y = x.new_zeros(x.shape[:2])
-        episodes = Episodes(self.support_x, self.support_x, x, y, self.support_mask, mask)
+        y = x.new_zeros(x.shape[:2])  # unknown, and not looked at
+        episodes = replace(self.episodes, query_x=x, query_y=y, query_mask=mask)
         return self.learner.predict(self.params, episodes.to(self.learner.device))
 
 
@@ -103,7 +106,7 @@ class MetaLearner:
     Raises
     ------
     ValueError
-        If a module with batch norm is asked to keep queries apart: only it knows how.
+        If there is no such loss, or a module with batch norm is asked to keep queries apart.
     """
 
     training_: Training
@@ -118,6 +121,8 @@ class MetaLearner:
         device: str = "auto",
         seed: int = 0,
     ) -> None:
+        if loss not in get_args(LossName):
+            raise ValueError(f"loss is {loss!r}; choose one of {', '.join(get_args(LossName))}")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.net = ModuleNet(net) if isinstance(net, nn.Module) else net
@@ -215,7 +220,7 @@ class MetaLearner:
         """
         episodes = Episodes(x, y, x, y, mask, mask).to(self.device)
         *_, phi = self._adaptation(self.parameters, episodes, steps)
-        return Adapted(self, phi, episodes.support_x, episodes.support_mask)
+        return Adapted(self, phi, episodes)
 
     @torch.no_grad()
     def path(self, episodes: Episodes, steps: int | None = None) -> Tensor:

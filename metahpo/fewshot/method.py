@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import get_args
 
 from metahpo.engine import InnerRule, Outer, StepCount
 
@@ -30,11 +31,24 @@ class Method:
     outer : {"query", "displacement"}, default="query"
         What the outer loop follows: the gradient of the query loss, or, without any, how far
         adaptation to support and query moves the parameters (Reptile).
+
+    Raises
+    ------
+    ValueError
+        If an option is out of range.
     """
 
     rule: InnerRule = field(default_factory=InnerRule)
     steps: int | StepCount = 1
     outer: Outer = "query"
+
+    def __post_init__(self) -> None:
+        if self.maximum < 0:
+            raise ValueError(f"steps is {self.steps}; it must not be negative")
+        if self.outer not in get_args(Outer):
+            raise ValueError(
+                f"outer is {self.outer!r}; choose one of {', '.join(get_args(Outer))}"
+            )
 
     @property
     def maximum(self) -> int:
