@@ -40,6 +40,16 @@ def origin(md: MetaDataset, given: MetaDataset) -> dict[str, Any]:
     }
 
 
+def with_study(card: dict[str, Any], name: str, n_trials: int) -> dict[str, Any]:
+    """Return a card with one more task, a study of `n_trials`."""
+    return {
+        **card,
+        "n_tasks": card.get("n_tasks", 0) + 1,
+        "n_evaluations": card.get("n_evaluations", 0) + n_trials,
+        "tasks": {**card.get("tasks", {}), name: name},
+    }
+
+
 def held_out(
     md: MetaDataset, trained: Callable[[MetaDataset], MetaModel], *, seed: int
 ) -> dict[str, Any] | None:

@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from metahpo.artifact import ArtifactFormat
-from metahpo.card import held_out, origin
+from metahpo.candidates import Candidates
+from metahpo.card import held_out, origin, with_study
+from metahpo.growth import Trials, finished_trials, grown
 from metahpo.metadataset import Direction, MetaDataset
+from metahpo.observed import nearest_configs
 from metahpo.portfolio import greedy_portfolio
 from metahpo.space import Codes, Config, Space
-from metahpo.surrogate.belief import ScalePrior
+from metahpo.surrogate.belief import Posterior, ScalePrior, condition
 from metahpo.surrogate.features import FeatureNet, FeatureOptions
-from metahpo.surrogate.relevance import Relevance
-from metahpo.surrogate.scores import KNOTS
+from metahpo.surrogate.relevance import Relevance, principal_components
+from metahpo.surrogate.scores import KNOTS, told
 from metahpo.surrogate.tasks import TaskPrior
 from metahpo.training import Experience, network_inputs, resolve_device, train, varied
 
@@ -30,6 +33,7 @@ Array = NDArray[np.float64]
 
 DEFAULT = "default"
 _SHIPPED = Path(__file__).parent / "default"
+_DIMENSIONS = 8  # of the space in which tasks are placed
 _FORMAT = ArtifactFormat(
     "metahpo.MetaModel",
     2,
@@ -129,6 +133,58 @@ class MetaModel:
         """
         return cls(Space({}), direction, metric, Experience.none(), card={})
 
+    def update(
+        self,
+        trials: Trials,
+        meta_features: Mapping[str, float] | None = None,
+        *,
+        task_id: str | None = None,
+    ) -> MetaModel:
+        """Return a model that knows one more task: a study of yours, finished.
+
+        Nothing is trained anew and nothing that the model knew is changed; it takes a fraction
+        of a second. Parameters that the model does not know are left out.
+
+        Parameters
+        ----------
+        trials : optuna.Study, DataFrame, or iterable of (dict, float)
+            A study; a table with one column a parameter, missing where inactive, and ``score``;
+            or pairs as in ``MetaOptimizer.trials``. A score of NaN is a failure.
+        meta_features : mapping of str to float, optional
+            Of the study's dataset, from :func:`metahpo.describe`.
+        task_id : str, optional
+            A name that no training task has; the study's name, or a number, by default.
+
+        Raises
+        ------
+        ValueError
+            If no two scores differ, the study's direction is not the model's, or the name is
+            taken.
+        """
+        configs, scores, name = finished_trials(trials, self.direction)
+        if len(np.unique(scores[~np.isnan(scores)])) < 2:
+            raise ValueError("no two trials have different scores; there is nothing to learn")
+        name = task_id or name or f"study {len(self.task_ids)}"
+        if name in self.task_ids:
+            raise ValueError(f"the model knows a task {name!r} already; give another task_id")
+        viewed, y = self._viewed(configs), told(scores)
+        posterior = self._believe(viewed, y, meta_features)
+        pool = self.space.codes(self.pool)
+        experience = grown(self.experience, pool, viewed, y, posterior, name, meta_features)
+        return replace(self, experience=experience, card=with_study(self.card, name, len(scores)))
+
+    def _viewed(self, configs: Sequence[Mapping[str, Any]]) -> Candidates:
+        known = nearest_configs(self.space, configs)
+        codes = self.space.codes(known)
+        return Candidates(codes, self.encode(codes), lambda i: known[i])
+
+    def _believe(
+        self, trials: Candidates, y: Array, meta_features: Mapping[str, float] | None
+    ) -> Posterior:
+        weights = self.relevance.log_weights(meta_features)
+        X = trials.codes.array
+        return condition(self.belief_prior, self.scale, weights, trials.phi, X, y)
+
     # ------------------------------------------------------------------ asking
 
     @cached_property
@@ -205,6 +261,46 @@ class MetaModel:
     @cached_property
     def _pool_utilities(self) -> Array:
         return self.utilities(self.encode(self.pool))
+
+    @cached_property
+    def embeddings(self) -> pd.DataFrame:
+        """The training tasks as points: tasks that the same configurations suit lie together.
+
+        Principal components of the tasks' responses on the pool, the first spreading most; one
+        row a task. The unit is that of z, the Gaussian rank of a score.
+        """
+        responses = self.belief_prior.particles(self.encode(self.pool)).T  # (T, pool)
+        points = principal_components(responses, _DIMENSIONS) / np.sqrt(max(len(self.pool), 1))
+        return pd.DataFrame(points, index=pd.Index(self.task_ids, name="task_id"))
+
+    def embed(
+        self, meta_features: Mapping[str, float] | None = None, trials: Trials | None = None
+    ) -> Array:
+        """Place a new task among the training tasks.
+
+        Parameters
+        ----------
+        meta_features : mapping of str to float, optional
+            Of its dataset.
+        trials : optuna.Study, DataFrame, or iterable of (dict, float), optional
+            What was scored on it, as for :meth:`update`.
+
+        Returns
+        -------
+        ndarray of float, shape (n_dimensions,)
+            The expected point, in the coordinates of ``embeddings``: every training task's,
+            weighted by how much the new task is like it.
+        """
+        points = self.embeddings.to_numpy()
+        if trials is None:
+            weights = np.exp(self.relevance.log_weights(meta_features))
+        else:
+            configs, scores, _ = finished_trials(trials, self.direction)
+            posterior = self._believe(self._viewed(configs), told(scores), meta_features)
+            # what is like no training task lies in the middle, where the points' mean is
+            weights = posterior.task_weight[:-1]
+        place: Array = weights @ points
+        return place
 
     # ------------------------------------------------------------------ on disk
 

@@ -19,6 +19,7 @@ from metahpo.parameter import identity
 from metahpo.portfolio import greedy_portfolio
 from metahpo.space import Config, Space
 from metahpo.surrogate.belief import Posterior, condition
+from metahpo.surrogate.scores import told
 from metahpo.transfer import Transfer, TransferReport
 
 Array = NDArray[np.float64]
@@ -27,7 +28,6 @@ _SOBOL = 2000  # candidates drawn over the whole space
 _LOCAL = 1000  # candidates drawn around the best trials
 _INCUMBENTS = 5  # the best trials that candidates are drawn around
 _PORTFOLIO = 3  # scored trials up to which the picks come from the portfolio
-_WINSOR = 4.0  # scores this many (best - median) below the median are cut there
 _NEIGHBOURS = 5  # tasks that an explanation names
 
 
@@ -318,15 +318,8 @@ class MetaOptimizer:
         return condition(prior, scale, self._log_relevance, trials.phi, trials.codes.array, y)
 
     def _oriented_scores(self) -> Array:
-        """Scores with higher better, junk cut off, failures as bad as the worst of the rest."""
-        y = np.array([score for _, score in self.trials])
-        y = y if self.direction == "maximize" else -y
-        finite = y[~np.isnan(y)]
-        if len(finite) > 3:
-            median = np.median(finite)
-            y = np.maximum(y, median - _WINSOR * (finite.max() - median) - 1e-9)
-            finite = y[~np.isnan(y)]
-        return np.where(np.isnan(y), finite.min(), y)
+        scores = np.array([score for _, score in self.trials])
+        return told(scores if self.direction == "maximize" else -scores)
 
     # ------------------------------------------------------------------ explanation
 

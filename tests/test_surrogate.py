@@ -233,6 +233,8 @@ class Component:
     log_weight: float
     mean: Array
     covariance: Array
+    foretold: float
+    """Share of the scores' variance that the task tells, before conditioning."""
 
 
 def brute_force(study: Study, offset_sd: float = 100.0) -> list[Component]:
@@ -265,6 +267,7 @@ def brute_force(study: Study, offset_sd: float = 100.0) -> list[Component]:
                 log_weight=evidence + prior + scale_weight,
                 mean=(mean + gain @ (study.y - mean[:n]))[n:],
                 covariance=(K - gain @ K[:n])[n:, n:],
+                foretold=max(0.0, 1.0 - float(np.var(study.y - mean[:n]) / np.var(study.y))),
             )
         )
     return components
@@ -280,7 +283,10 @@ def test_the_belief_is_the_mixture_of_dense_gaussian_processes(study: Study) -> 
     weights, posterior = weights_of(components), study.posterior()
     by_task = [weights[[c.task == t for c in components]].sum() for t in range(4)]
     np.testing.assert_allclose(posterior.task_weight, by_task, rtol=1e-3, atol=1e-6)
-    assert posterior.trust == pytest.approx(1 - by_task[-1], rel=1e-3)
+    told = weights @ [component.foretold for component in components] / (1 - by_task[-1])
+    # six trials: five judge the tasks, against two trials' worth of trust to begin with
+    trust = (1 - by_task[-1]) * (2 + 5 * told) / 7
+    assert posterior.trust == pytest.approx(trust, rel=1e-3)
     means = np.array([component.mean for component in components])
     variances = np.array([np.diag(component.covariance) for component in components])
     mean = weights @ means
@@ -374,6 +380,10 @@ def test_trials_tell_which_task_the_new_one_is_like() -> None:
     # a task that goes against all of them
     against = -0.1 * phi @ prior.weights.sum(0) + 0.3 * np.sin(9 * X[:, 0])
     assert condition(prior, scale, equal, phi, X, against).trust < like.trust
+    # the same scores told at other configurations, and no scores at all
+    shuffled = rng.permutation(0.7 + 0.1 * phi @ prior.weights[5])
+    assert condition(prior, scale, equal, phi, X, shuffled).trust < 0.7 * like.trust
+    assert condition(prior, scale, equal, phi, X, np.full(15, 0.7)).trust < 0.2
 
 
 def test_many_trials_are_learned_whatever_the_prior_says() -> None:

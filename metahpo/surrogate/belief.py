@@ -40,6 +40,7 @@ _FREEDOM = 3.0  # degrees of freedom of the prior of log b
 _VAGUE_SCALE = (float(np.log(0.05)), 2.0)  # of log b where no task has shown its spread
 _LEAST_SPREAD = 1e-6  # a score's smallest unit that is taken seriously
 _LEAST_SD = 0.5  # of log b: however alike the training tasks are, a new one may differ
+_TRUSTED = 2.0  # trials' worth of trust that the training tasks begin with
 _KEPT = 64  # components of the posterior mixture that are evaluated at candidates
 _NULL_PRIOR = 0.1  # prior probability that no earlier task helps
 
@@ -139,10 +140,20 @@ class Posterior:
     residual: Array  # (k, n): L^-1 (y - a - b M)
     task_weight: Array  # (T + 1,) of the whole mixture
 
+    foretold: float
+    """Share of the scores' variation over the trials that the training tasks tell, in [0, 1]."""
+
     @property
     def trust(self) -> float:
-        """Posterior probability that the training tasks say something about this one."""
-        return float(1.0 - self.task_weight[-1])
+        """How far the training tasks can be relied on here, in [0, 1].
+
+        The posterior probability that one of them is like this task at all, times the share of
+        the scores' variation that they foretell; that share counts as one until there are trials
+        to judge it by.
+        """
+        judged = len(self.X) - 1  # the first trial only tells the level
+        share = (_TRUSTED + judged * self.foretold) / (_TRUSTED + judged)
+        return float((1.0 - self.task_weight[-1]) * share)
 
     def components(self, phi: Array, X: Array) -> tuple[Array, Array]:
         """Predict the noise-free raw score at candidates, one column a component.
@@ -249,7 +260,18 @@ def condition(
         ones=o1,
         residual=deviation - offset[:, None] * o1[s],
         task_weight=weight.sum((0, 1)),
+        foretold=_foretold(y, M[:, t] * scales, weight[s, b, t] * (t < M.shape[1] - 1)),
     )
+
+
+def _foretold(y: Array, means: Array, weight: Array) -> float:
+    """Return the share of y's variation that means of weighted components tell."""
+    total = float(((y - y.mean()) ** 2).sum())
+    if total == 0.0 or weight.sum() == 0.0:
+        return 0.0
+    rest = y[:, None] - means  # (n, k)
+    missed = ((rest - rest.mean(0)) ** 2).sum(0) / total
+    return float(1.0 - np.minimum(missed, 1.0) @ weight / weight.sum())
 
 
 def _length(setting: Setting, X: Array) -> float:

@@ -85,7 +85,8 @@ def fit_relevance(
     varied = meta_features.loc[:, meta_features.nunique() > 1]
     reference = varied.to_numpy(dtype=float)
     X = _ranked(reference, reference)
-    Y = _principal(responses)
+    Y = principal_components(responses, _RESPONSES)
+    Y = Y / np.sqrt((Y**2).sum(1).mean() + 1e-12)
     fold = np.random.default_rng(seed).permutation(n_tasks) % _FOLDS
     errors = np.mean([_path(X, Y, fold != k)[1] for k in range(_FOLDS)], axis=0)  # (steps,)
     steps = int(errors.argmin())
@@ -107,12 +108,23 @@ def _ranked(raw: Array, reference: Array) -> Array:
     return np.where(np.isnan(raw), 0.0, ranked)
 
 
-def _principal(responses: Array) -> Array:
-    centred = responses - responses.mean(0)
-    U, s, _ = np.linalg.svd(centred, full_matrices=False)
-    scores = U[:, :_RESPONSES] * s[:_RESPONSES]
-    principal: Array = scores / np.sqrt((scores**2).sum(1).mean() + 1e-12)
-    return principal
+def principal_components(responses: Array, n: int) -> Array:
+    """Return the first principal components of the tasks' responses.
+
+    Parameters
+    ----------
+    responses : ndarray, shape (T, m)
+        The tasks' z on common configurations.
+    n : int
+
+    Returns
+    -------
+    ndarray, shape (T, n)
+        Zero beyond the rank.
+    """
+    U, s, _ = np.linalg.svd(responses - responses.mean(0), full_matrices=False)
+    scores = U[:, :n] * s[:n]
+    return np.pad(scores, ((0, 0), (0, n - scores.shape[1])))
 
 
 def _path(

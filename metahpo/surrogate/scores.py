@@ -10,6 +10,24 @@ from scipy.stats import rankdata
 KNOTS = np.linspace(0.0, 1.0, 33)  # the quantiles at which a task's scores are remembered
 
 _JUNK = 5.0
+_WINSOR = 4.0  # a study's scores this many (best - median) below the median are cut there
+
+
+def told(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a study's scores as a belief can use them: junk cut off, failures at the worst.
+
+    Parameters
+    ----------
+    scores : ndarray of float, shape (n,)
+        Higher is better; NaN for a failed trial; one at least is a number.
+    """
+    finite = scores[~np.isnan(scores)]
+    floor = -np.inf
+    if len(finite) > 3:
+        median = np.median(finite)
+        floor = median - _WINSOR * (finite.max() - median) - 1e-9
+    cut = np.maximum(scores, floor)  # NaN stays
+    return np.where(np.isnan(cut), np.nanmin(cut), cut)
 
 
 def gaussian_ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:

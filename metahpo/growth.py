@@ -1,0 +1,178 @@
+"""Growth: a finished study becomes one more training task, without training anew.
+
+The features, and what the other tasks say, stay as they are, so nothing that was learned is
+forgotten; the new task is a weight vector on the same features, found in closed form.
+
+Notation
+--------
+===== ========= ==============================================================================
+name  shape     meaning
+===== ========= ==============================================================================
+y     (n,)      the study's scores, higher being better
+z     (n,)      where they stand: (y - a) / b under the belief that the study left
+w     (F,)      the new task's weights
+C     (F, F)    how tasks' weights vary around those of tasks like them
+===== ========= ==============================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from metahpo.candidates import Candidates
+from metahpo.metadataset import Direction
+from metahpo.space import Codes, Config
+from metahpo.surrogate.belief import Posterior
+from metahpo.surrogate.scores import KNOTS, profile
+from metahpo.training import Experience
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+Array = NDArray[np.float64]
+
+_REMEMBERED = 10  # a study's best configurations that join the pool
+
+Trials: TypeAlias = Union["Study", pd.DataFrame, Iterable[tuple[Mapping[str, Any], float]]]
+
+
+def finished_trials(trials: Trials, direction: Direction) -> tuple[list[Config], Array, str]:
+    """Read a study: its configurations, their scores, higher being better, and its name.
+
+    Parameters
+    ----------
+    trials : optuna.Study, DataFrame, or iterable of (dict, float)
+        See :meth:`metahpo.MetaModel.update`.
+    direction : {"maximize", "minimize"}
+        Which way the scores are better.
+
+    Raises
+    ------
+    ValueError
+        If a study's direction is another, or a table has no column ``score``.
+    """
+    name = ""
+    if isinstance(trials, pd.DataFrame):
+        if "score" not in trials:
+            raise ValueError("the table of trials has no column 'score'")
+        rows = trials.drop(columns="score").to_dict("records")
+        configs = [{str(k): v for k, v in row.items() if pd.notna(v)} for row in rows]
+        scores = trials["score"].to_list()
+    elif isinstance(trials, Iterable):
+        pairs = list(trials)
+        configs, scores = [dict(config) for config, _ in pairs], [score for _, score in pairs]
+    else:
+        configs, scores, name = _of_study(trials, direction)
+    y = np.array(scores, dtype=float)
+    y = np.where(np.isfinite(y), y, np.nan)
+    return configs, y if direction == "maximize" else -y, name
+
+
+def _of_study(study: Study, direction: Direction) -> tuple[list[Config], list[float], str]:
+    from optuna.trial import TrialState
+
+    if study.direction.name.lower() != direction:
+        raise ValueError(
+            f"the study's direction is {study.direction.name.lower()}, the model's {direction}"
+        )
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
+    scores = [math.nan if trial.value is None else trial.value for trial in ended]
+    return [dict(trial.params) for trial in ended], scores, study.study_name
+
+
+def grown(
+    experience: Experience,
+    pool: Codes,
+    trials: Candidates,
+    y: Array,
+    posterior: Posterior,
+    task_id: str,
+    meta_features: Mapping[str, float] | None,
+) -> Experience:
+    """Add a study to what the training tasks left behind.
+
+    Parameters
+    ----------
+    experience : Experience
+    pool : Codes
+        Its pool's configurations.
+    trials : Candidates
+        The study's configurations, viewed as the model does.
+    y : ndarray, shape (n,)
+        Their scores, higher being better, none missing.
+    posterior : Posterior
+        What they leave of the belief.
+    task_id : str
+        The name of the new task.
+    meta_features : mapping of str to float or None
+        Of its dataset.
+    """
+    z = ((y[:, None] - posterior.offset) / posterior.scale) @ posterior.weight
+    phi = trials.phi[:, : experience.features.size]
+    w = _weights(experience, posterior, phi, z)
+    new = _worth_remembering(pool, trials, y)
+    memory = _with_task(experience.memory, new, pool, trials.codes, z - phi @ w)
+    prior, relevance = experience.prior, experience.relevance
+    given = meta_features or {}
+    row = [float(given.get(name, np.nan)) for name in relevance.names]
+    return replace(
+        experience,
+        task_ids=(*experience.task_ids, task_id),
+        pool=[*experience.pool, *(trials.config(i) for i in new)],
+        memory=memory,
+        prior=replace(prior, weights=np.vstack([prior.weights, w])),
+        spreads=np.append(experience.spreads, posterior.scale @ posterior.weight),
+        relevance=replace(relevance, reference=np.vstack([relevance.reference, row])),
+        profiles=np.vstack([experience.profiles, _profile(posterior, y)]),
+    )
+
+
+def _weights(experience: Experience, posterior: Posterior, phi: Array, z: Array) -> Array:
+    """Start from the tasks that the study is like; move as far as its trials ask for."""
+    C, noise = experience.prior.covariance, experience.prior.noise
+    null = np.zeros((1, len(C)))
+    start = posterior.task_weight @ np.concatenate([experience.prior.weights, null])
+    gain = np.linalg.solve(phi @ C @ phi.T + noise * np.eye(len(z)), z - phi @ start)
+    weights: Array = start + C @ phi.T @ gain
+    return weights
+
+
+def _worth_remembering(pool: Codes, trials: Candidates, y: Array) -> list[int]:
+    """Return the best trials whose configurations are not in the pool."""
+    seen = set(pool.row_keys())
+    new: list[int] = []
+    keys = trials.codes.row_keys()
+    for i in np.argsort(-y, kind="stable"):
+        if keys[i] not in seen and len(new) < _REMEMBERED:
+            seen.add(keys[i])
+            new.append(int(i))
+    return new
+
+
+def _with_task(
+    memory: Array, new: list[int], pool: Codes, trials: Codes, residual: Array
+) -> Array:
+    """Add the rows of `new` trials, and the column of a task that differs by `residual`."""
+    keys = trials.row_keys()
+    rows = {key: row for row, key in enumerate([*pool.row_keys(), *(keys[i] for i in new)])}
+    grown_memory = np.zeros((len(rows), memory.shape[1] + 1))
+    grown_memory[: len(memory), :-1] = memory
+    for key, value in zip(keys, residual, strict=True):
+        if key in rows:
+            grown_memory[rows[key], -1] = value
+    return grown_memory
+
+
+def _profile(posterior: Posterior, y: Array) -> Array:
+    """Return the scores by quantile, as the belief extends them to what was not tried."""
+    middles = (np.arange(len(KNOTS)) + 0.5) / len(KNOTS)
+    expected = (posterior.offset + np.outer(ndtri(middles), posterior.scale)) @ posterior.weight
+    return profile(np.minimum(expected, y.max()))

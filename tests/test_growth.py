@@ -1,0 +1,151 @@
+"""A finished study becomes a training task; tasks lie in a space where like is near like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from valleys import SPACE, alone, dataset, quick_fit, regret, score
+
+from metahpo import MetaModel, MetaOptimizer, MetaSampler
+from metahpo.space import Config
+
+KNOWN = np.linspace(0.0, 0.6, 13)
+NEW = 0.95
+
+
+@pytest.fixture(scope="module")
+def model() -> MetaModel:
+    return quick_fit(alone(dataset(KNOWN, n=40)))
+
+
+def tuned(model: MetaModel, t: float, n: int = 30) -> list[tuple[Config, float]]:
+    optimizer = MetaOptimizer(model, {"told": t})
+    for _ in range(n):
+        config = optimizer.ask()
+        optimizer.tell(config, score(config, t))
+    return optimizer.trials
+
+
+def test_a_study_teaches_what_suits_tasks_like_it(model: MetaModel) -> None:
+    grown = model.update(tuned(model, NEW), {"told": NEW}, task_id="mine")
+    assert grown.task_ids == (*model.task_ids, "mine")
+    assert grown.card["n_tasks"] == model.card["n_tasks"] + 1
+    assert "mine" not in model.task_ids  # the model given stays what it is
+    near = [0.9, 0.95, 1.0]
+    before, after = (
+        np.mean([regret(m.suggest({"told": t}, 3), t) for t in near]) for m in (model, grown)
+    )
+    assert after < 0.5 * before
+
+
+def test_nothing_learned_earlier_is_forgotten(model: MetaModel) -> None:
+    grown = model
+    for t in (0.7, 0.8, NEW):
+        grown = grown.update(tuned(grown, t, 12), {"told": t})
+    configs = SPACE.sample(50, seed=9)
+    old, new = (m.utilities(m.encode(configs)) for m in (model, grown))
+    assert new.shape[1] == len(KNOWN) + 3
+    np.testing.assert_allclose(new[:, : len(KNOWN)], old, atol=1e-12)
+    for t in KNOWN[::4]:
+        assert (
+            regret(grown.suggest({"told": t}, 3), t)
+            < regret(model.suggest({"told": t}, 3), t) + 0.02
+        )
+
+
+def test_what_a_study_tried_is_remembered_exactly(model: MetaModel) -> None:
+    trials = tuned(model, NEW, 20)
+    grown = model.update(trials, {"told": NEW}, task_id="mine")
+    best = [config for config, _ in sorted(trials, key=lambda trial: -trial[1])[:5]]
+    ranks = grown.utilities(grown.encode(best))[:, -1]
+    assert (np.diff(ranks) <= 1e-9).all()  # in the order of their scores
+    assert ranks[0] == pytest.approx(1.0, abs=0.05)
+
+
+def test_studies_tables_and_pairs_say_the_same(model: MetaModel, tmp_path: Path) -> None:
+    sampler = MetaSampler(model=model, meta_features={"told": NEW}, space=SPACE, seed=0)
+    study = optuna.create_study(direction="maximize", sampler=sampler, study_name="a study")
+
+    def objective(trial: optuna.Trial) -> float:
+        config: Config = {
+            "rate": trial.suggest_float("rate", 1e-3, 1.0, log=True),
+            "share": trial.suggest_float("share", 0.0, 1.0),
+            "kind": trial.suggest_categorical("kind", ["plain", "deep"]),
+        }
+        if config["kind"] == "deep":
+            config["depth"] = trial.suggest_int("depth", 1, 9)
+        return score(config, NEW)
+
+    study.optimize(objective, n_trials=8)
+    pairs = [(trial.params, trial.value) for trial in study.trials]
+    table = SPACE.to_frame([params for params, _ in pairs]).assign(score=[y for _, y in pairs])
+    ways = [model.update(w, {"told": NEW}) for w in (study, pairs, table)]
+    assert [way.task_ids[-1] for way in ways] == ["a study", "study 13", "study 13"]
+    configs = SPACE.sample(20, seed=3)
+    said = [way.utilities(way.encode(configs)) for way in ways]
+    np.testing.assert_allclose(said[1], said[0])
+    np.testing.assert_allclose(said[2], said[0])
+    ways[0].save(tmp_path / "grown")
+    loaded = MetaModel.load(tmp_path / "grown")
+    np.testing.assert_allclose(loaded.utilities(loaded.encode(configs)), said[0], atol=1e-5)
+
+
+def test_failures_count_and_a_minimised_study_is_read_the_other_way() -> None:
+    trials = [(config, score(config, 0.5)) for config in SPACE.sample(15, seed=2)]
+    failed = [*trials, (SPACE.sample(16, seed=2)[-1], float("nan"))]
+    up = quick_fit(alone(dataset(KNOWN)))
+    flipped = dataset(KNOWN)
+    flipped.trials["score"] *= -1
+    down = quick_fit(
+        alone(
+            type(flipped).from_frames(
+                flipped.trials, flipped.tasks, space=SPACE, direction="minimize", metric="score"
+            )
+        )
+    )
+    one = up.update(failed)
+    other = down.update([(config, -y) for config, y in failed])
+    configs = SPACE.sample(20, seed=3)
+    np.testing.assert_allclose(
+        one.utilities(one.encode(configs)), other.utilities(other.encode(configs)), atol=1e-6
+    )
+    assert one.card["n_evaluations"] == up.card["n_evaluations"] + 16
+
+
+@pytest.mark.parametrize(
+    ("trials", "message"),
+    [
+        ([(SPACE.default, 1.0)], "no two trials have different scores"),
+        ([], "no two trials have different scores"),
+        (optuna.create_study(direction="minimize"), "direction is minimize, the model's maximize"),
+        (SPACE.to_frame([SPACE.default]), "has no column 'score'"),
+    ],
+)
+def test_what_teaches_nothing_is_refused(model: MetaModel, trials: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.update(trials)  # type: ignore[arg-type]
+
+
+def test_a_task_has_one_name(model: MetaModel) -> None:
+    trials = [(config, score(config, 0.5)) for config in SPACE.sample(5, seed=2)]
+    with pytest.raises(ValueError, match="knows a task 't3' already; give another task_id"):
+        model.update(trials, task_id="t3")
+
+
+def test_like_lies_near_like(model: MetaModel) -> None:
+    points = model.embeddings
+    assert list(points.index) == list(model.task_ids)
+    apart = np.linalg.norm(points.to_numpy()[:, None] - points.to_numpy()[None], axis=2)
+    truly = np.abs(KNOWN[:, None] - KNOWN[None])
+    upper = np.triu_indices(len(KNOWN), 1)
+    assert np.corrcoef(apart[upper], truly[upper])[0, 1] > 0.8
+    # trials place a new task without meta-features, and better than meta-features that say nothing
+    for t in (0.1, 0.5):
+        trials = [(config, score(config, t)) for config in SPACE.sample(25, seed=77)]
+        placed = model.embed(None, trials)
+        away = np.linalg.norm(points.to_numpy() - placed, axis=1)
+        assert np.corrcoef(away, np.abs(KNOWN - t))[0, 1] > 0.7
+        assert np.linalg.norm(placed) > 2 * np.linalg.norm(model.embed())
