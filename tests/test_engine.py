@@ -521,6 +521,10 @@ def test_weight_decay_pulls_at_the_initialisation_alone() -> None:
 def test_options_of_the_outer_loop_refuse_what_cannot_be() -> None:
     with pytest.raises(ValueError, match="iterations is 0"):
         OuterOptions(iterations=0)
+    with pytest.raises(ValueError, match="warm_up is 2"):
+        OuterOptions(warm_up=2)
+    with pytest.raises(ValueError, match="rate_learning_rate is -1"):
+        OuterOptions(rate_learning_rate=-1)
     with pytest.raises(ValueError, match=r"accumulate \(9\) exceeds tasks \(3\)"):
         OuterOptions(tasks=3, accumulate=9)
 

@@ -385,6 +385,10 @@ def test_learners_refuse_what_cannot_be() -> None:
         Method(outer="reptile")
 
 
-def test_instance_norm_needs_an_image() -> None:
+def test_nets_refuse_norms_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="instance norm averages over an image"):
         MLP(1, 1, norm="instance")
+    with pytest.raises(ValueError, match=r"widths \(10, 8\) must be multiples"):
+        MLP(1, 1, (10, 8), norm="group")
+    with pytest.raises(ValueError, match="must be multiples"):
+        Conv4(5, filters=6, norm="group")

@@ -87,6 +87,7 @@ class MLP(TaskNet):
     def __post_init__(self) -> None:
         if self.norm == "instance":
             raise ValueError("instance norm averages over an image; an MLP has none")
+        _check_groups(self.hidden, self.norm)
 
     @property
     def uses_batch(self) -> bool:
@@ -139,6 +140,9 @@ class Conv4(TaskNet):
 
     head = ("head.*",)
 
+    def __post_init__(self) -> None:
+        _check_groups((self.filters,), self.norm)
+
     @property
     def uses_batch(self) -> bool:
         """Whether the norm is over the batch."""
@@ -173,6 +177,13 @@ class Conv4(TaskNet):
     def read_out(self, params: Params, embedded: Tensor) -> Tensor:
         """Apply the last layer: (B, n, ways)."""
         return _apply_linear(params, "head", embedded)
+
+
+def _check_groups(widths: tuple[int, ...], norm: Norm) -> None:
+    if norm == "group" and any(width % _GROUPS for width in widths):
+        raise ValueError(
+            f"group norm has {_GROUPS} groups: widths {widths} must be multiples of it"
+        )
 
 
 def _linear(name: str, fan_in: int, fan_out: int, generator: torch.Generator) -> Params:
