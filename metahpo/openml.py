@@ -8,7 +8,7 @@ any server.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -119,6 +119,46 @@ def fetch_split(task_id: int, fold: int, *, timeout: float = ANSWER_SECONDS) -> 
         If the server is down, slow or answers nonsense, or the task has no such fold.
     """
     return _ask(lambda: _read_split(int(task_id), fold), f"fold {fold} of task {task_id}", timeout)
+
+
+def fetch_evaluations(
+    flow: int, task_ids: Sequence[int], measure: str, *, timeout: float = ANSWER_SECONDS
+) -> pd.DataFrame:
+    """Fetch the evaluations of a flow that others have uploaded.
+
+    Parameters
+    ----------
+    flow : int
+        OpenML's number of the flow: a learner or pipeline in one version.
+    task_ids : sequence of int
+    measure : str
+        OpenML's name of an evaluation measure, such as ``"predictive_accuracy"``.
+    timeout : float, default=300
+        Seconds to wait for the server.
+
+    Returns
+    -------
+    DataFrame
+        One row a run: ``run_id``, ``task_id``, ``flow_name``, ``value`` (of the measure), and
+        ``parameters``: a dict of full name to value as text. Without rows if there are none.
+
+    Raises
+    ------
+    OpenMLError
+        If the server is down, slow or answers nonsense.
+    """
+    what = f"the evaluations of flow {flow}"
+    return _ask(lambda: _read_evaluations(flow, task_ids, measure), what, timeout)
+
+
+def _read_evaluations(flow: int, task_ids: Sequence[int], measure: str) -> pd.DataFrame:
+    import openml
+
+    columns = ["run_id", "task_id", "flow_name", "value", "parameters"]
+    listed: Any = openml.evaluations.list_evaluations_setups(
+        measure, flows=[int(flow)], tasks=[int(i) for i in task_ids], output_format="dataframe"
+    )
+    return listed[columns] if len(listed) else pd.DataFrame(columns=columns)
 
 
 def _read_split(task_id: int, fold: int) -> tuple[Rows, Rows]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from metahpo.cli import options
-from metahpo.cli.console import err, out
+from metahpo.cli.console import err, note, out
 
 File = Annotated[
     Path | None,
@@ -22,6 +22,15 @@ Kind = Annotated[
     str | None,
     typer.Option("--task", help="classification or regression.  [dim]\\[classification]"),
 ]
+FromRuns = Annotated[
+    bool,
+    typer.Option(
+        "--from-openml-runs",
+        help="Evaluate nothing: import what others uploaded of --flow on --tasks (or --task 31) "
+        "or --suite, by --metric (accuracy, roc_auc, …), for one of --learners.",
+    ),
+]
+Flow = Annotated[int | None, typer.Option(help="OpenML's number of the flow to import.")]
 Metric = Annotated[str | None, typer.Option(help="A scorer's name.  [dim]\\[accuracy, r2]")]
 Folds = Annotated[int | None, typer.Option(help="Folds of the cross-validation.  [dim]\\[3]")]
 MaxRows = Annotated[int | None, typer.Option(help="Rows a task is cut to.  [dim]\\[1000]")]
@@ -43,11 +52,16 @@ def command(
     time_limit: TimeLimit = None,
     seed: Seed = None,
     jobs: options.Jobs = 1,
+    from_runs: FromRuns = False,
+    flow: Flow = None,
 ) -> None:
     """Evaluate learners on [bold]OpenML tasks[/], resumably, into a folder to train on.
 
     What is finished is on disk at once; the same command goes on where it was stopped.
     """
+    if from_runs or flow is not None:
+        _import(flow if from_runs else None, tasks or task, suite, learners, metric, out_folder)
+        return
     from metahpo.collect import collect_plan, declared_plan, load_collection_file
 
     given = {
@@ -75,6 +89,47 @@ def command(
         err.print(f"stopped; {out_folder} keeps what is finished, and the same command goes on")
         raise typer.Exit(130) from None
     out.print(str(dataset), markup=False)
+
+
+def _import(
+    flow: int | None,
+    tasks: str | None,
+    suite: str | None,
+    learner: str | None,
+    metric: str | None,
+    folder: Path,
+) -> None:
+    """Import uploaded runs, and say what became of their parameters."""
+    from metahpo.collect.past_runs import MEASURES, import_runs
+    from metahpo.openml import fetch_suite
+
+    if flow is None or (tasks is None) == (suite is None):
+        raise ValueError(
+            "to import runs give --from-openml-runs, --flow ID, and --tasks 31,37 or --suite"
+        )
+    measures = {scorer: measure for measure, (scorer, _) in MEASURES.items()}
+    dataset, translation = import_runs(
+        flow,
+        _task_ids(tasks) if tasks is not None else fetch_suite(str(suite)),
+        folder,
+        learner=learner,
+        measure=None if metric is None else measures.get(metric, metric),
+    )
+    found = translation
+    err.print(f"  {found.n_used} of {found.n_runs} runs of {found.flow}", markup=False)
+    for what, names in {
+        f"parameters of {found.learner}": found.mapped,
+        "not in the flow, taken at the default": found.assumed,
+        "not searched here": [f"{n} ({_listed(v)})" for n, v in found.ignored.items()],
+        "left out for": [f"{name}: {why}" for name, why in found.refused.items()],
+    }.items():
+        if names:
+            note(f"{what}: {', '.join(names)}")
+    out.print(str(dataset), markup=False)
+
+
+def _listed(values: list[Any]) -> str:
+    return ", ".join(map(repr, values))
 
 
 def _task_ids(text: str) -> list[int]:
