@@ -68,15 +68,35 @@ class Tuning:
 
         Beside the trials, the library's defaults are scored once; see ``DEFAULT_SCORE``.
 
+        Parameters
+        ----------
+        n_trials : int
+            How many finished trials the study is to have, whoever ran them.
+        timeout : float, optional
+            Seconds after which no trial is started.
+        storage, study_name : str, optional
+            Where the study is kept; in memory by default.
+        callbacks : sequence of callable, optional
+            Called with study and trial after each trial.
+
         Raises
         ------
         ValueError
             As :meth:`metahpo.MetaSearchCV.fit`.
         """
-        search = MetaSearchCV(
+        search = self.unfitted(n_trials, storage, study_name).set_params(
+            timeout=timeout, callbacks=[self.score_default, *callbacks]
+        )
+        fitted: MetaSearchCV = search.fit(self.table.X, self.table.y)
+        return fitted
+
+    def unfitted(
+        self, n_trials: int, storage: str | None = None, study_name: str | None = None
+    ) -> MetaSearchCV:
+        """Return the search that :meth:`search` runs, without having run it."""
+        return MetaSearchCV(
             self._pipeline,
             n_trials=n_trials,
-            timeout=timeout,
             cv=self._folds,
             scoring=self.metric,
             n_jobs=self.n_jobs,
@@ -85,9 +105,7 @@ class Tuning:
             study_name=study_name,
             model=self.model,
             learner=self.learner,
-            callbacks=[self._score_default, *callbacks],
         )
-        return search.fit(self.table.X, self.table.y)
 
     def result(self, search: MetaSearchCV, command: str = "") -> TuningResult:
         """Gather what there is to report of a search.
@@ -136,7 +154,7 @@ class Tuning:
         kind = StratifiedKFold if self.table.task == "classification" else KFold
         return kind(self.n_folds, shuffle=True, random_state=self.seed)
 
-    def _score_default(self, study: Study, trial: FrozenTrial) -> None:
+    def score_default(self, study: Study, trial: FrozenTrial) -> None:
         """Score the library's defaults once a study, unless a trial happened to try them."""
         if DEFAULT_SCORE in study.user_attrs:
             return

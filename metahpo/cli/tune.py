@@ -32,7 +32,11 @@ Metric = Annotated[
 Folds = Annotated[int, typer.Option("--cv", min=2, help="Folds of the cross-validation.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Folds fitted side by side.")]
 Storage = Annotated[
-    str | None, typer.Option(help="Optuna's storage URL.  [dim]\\[a file in --out]")
+    str | None,
+    typer.Option(help="sqlite:///F, journal:///F, postgresql://…  [dim]\\[a file in --out]"),
+]
+Workers = Annotated[
+    int, typer.Option("--workers", "-w", min=1, help="Trials run side by side, a process each.")
 ]
 StudyName = Annotated[str | None, typer.Option(help="The study in it.  [dim]\\[TABLE-LEARNER]")]
 Out = Annotated[
@@ -52,6 +56,7 @@ def command(
     metric: Metric = None,
     cv: Folds = 5,
     jobs: Jobs = 1,
+    workers: Workers = 1,
     task: options.Task = options.TaskKind.auto,
     model: options.Model = "default",
     seed: options.Seed = 0,
@@ -61,7 +66,8 @@ def command(
 ) -> None:
     """Tune a learner on a table, [bold]starting from experience[/].
 
-    Ctrl-C keeps the best so far; the same command goes on with a study that was stopped.
+    Ctrl-C keeps the best so far; the same command goes on with a study that was stopped. The
+    same command elsewhere, with the same --storage, works on the same study.
     """
     seconds = None if timeout is None else parse_duration(timeout)
     # convergence warnings and the like, from every fold of every trial; workers inherit it
@@ -72,6 +78,7 @@ def command(
     from metahpo.collect.plan import DEFAULT_METRIC
     from metahpo.tables import read_table
     from metahpo.tuning import Tuning
+    from metahpo.workers import SharedStudy, search_together
 
     data = read_table(table, target, task.value)
     for text in data.notes:
@@ -80,10 +87,13 @@ def command(
     name = f"{table.stem}-{chosen.name}"
     folder = _writable(out_folder or Path("metahpo-tune", name))
     tuning = Tuning(data, chosen, metric or DEFAULT_METRIC[data.task], cv, seed, jobs, model)
+    where = storage or _sqlite(folder), study_name or name
     with TrialMeter(trials, tuning.metric) as meter:
-        search = tuning.search(
-            trials, seconds, storage or _sqlite(folder), study_name or name, [meter]
-        )
+        if workers == 1:
+            search = tuning.search(trials, seconds, *where, [meter])
+        else:
+            shared = SharedStudy(*where, trials, seconds)
+            search = search_together(tuning, shared, workers, callbacks=[meter], say=note)
     result = tuning.result(search, shlex.join(["metahpo", *sys.argv[1:]]))
     _write(result, search.best_estimator_, folder)
     _tell(result, folder, trials)

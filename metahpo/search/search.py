@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.study import Study
+from optuna.trial import Trial
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import FitFailedWarning
@@ -70,7 +71,8 @@ class MetaSearchCV(DelegatingSearch):
     random_state : int, RandomState instance or None, default=0
         Of the suggestions. Estimators keep their own.
     storage : str or Optuna storage, optional
-        Where the study is kept, such as ``"sqlite:///study.db"``; in memory by default.
+        Where the study is kept, such as ``"sqlite:///study.db"``, ``"journal:///study.log"`` or
+        ``"postgresql://user@host/database"``; in memory by default.
     study_name : str, optional
         A stored study of this name is continued: finished trials are not run again, and what
         was cut short is run anew. Several processes may work on one.
@@ -176,26 +178,44 @@ class MetaSearchCV(DelegatingSearch):
         -------
         MetaSearchCV
         """
-        self._check_options()
         X, y = indexable(X, y)
         routed = self._routed(params)
-        validation = self._validation(X, y, routed)
-        plan = plan_search(self.estimator, self.space, self.model, self.learner)
-        seed = self._seed()
-        objective = objective_of(self.estimator, plan, validation, self.refit, seed)
         with quiet(self.verbose < 1):
-            study = self._study(plan, validation, seed)
+            opened = self._open(X, y, routed)
             run_study(
-                study,
-                objective,
+                opened.study,
+                opened.objective,
                 n_trials=self.n_trials,
                 timeout=self.timeout,
                 callbacks=self.callbacks or (),
             )
-        self._keep(study, plan, seed)
+        self._keep(opened)
         if self.refit:
             self._refit(X, y, routed.fit)
         return self
+
+    def open_study(self, X: Any, y: Any = None, **params: Any) -> Study:
+        """Open the study that ``fit`` would run or go on with, and run nothing.
+
+        Parameters
+        ----------
+        X, y, **params
+            As in ``fit``.
+
+        Returns
+        -------
+        optuna.Study
+            With :class:`~metahpo.MetaSampler`; one of ``storage`` and ``study_name`` is made if
+            it is not there.
+
+        Raises
+        ------
+        ValueError
+            As from ``fit``.
+        """
+        X, y = indexable(X, y)
+        with quiet(self.verbose < 1):
+            return self._open(X, y, self._routed(params)).study
 
     def score(self, X: Any, y: Any = None, **params: Any) -> float:
         """Score the best estimator by the metric that was tuned.
@@ -238,6 +258,14 @@ class MetaSearchCV(DelegatingSearch):
         )
 
     # ------------------------------------------------------------------ before the search
+
+    def _open(self, X: Any, y: Any, routed: _Routed) -> _Opened:
+        self._check_options()
+        validation = self._validation(X, y, routed)
+        plan = plan_search(self.estimator, self.space, self.model, self.learner)
+        seed = self._seed()
+        objective = objective_of(self.estimator, plan, validation, self.refit, seed)
+        return _Opened(self._study(plan, validation, seed), objective, plan, seed)
 
     def _check_options(self) -> None:
         if self.n_trials is None and self.timeout is None:
@@ -332,15 +360,15 @@ class MetaSearchCV(DelegatingSearch):
 
     # ------------------------------------------------------------------ after the search
 
-    def _keep(self, study: Study, plan: Plan, seed: int | None) -> None:
+    def _keep(self, opened: _Opened) -> None:
         """Turn the finished trials into what a search has learned."""
-        trials = outcomes(study)
+        trials = outcomes(opened.study)
         folds = [folds for _, folds in trials]
         metrics = metrics_of([fold for trial in folds for fold in trial])
         self.multimetric_ = isinstance(self.scorer_, dict) or metrics != [SINGLE]
-        self.study_ = study
+        self.study_ = opened.study
         self.cv_results_ = cv_results(
-            [plan.params_of(trial.params, seed=seed) for trial, _ in trials],
+            [opened.plan.params_of(trial.params, seed=opened.seed) for trial, _ in trials],
             folds,
             error_score=self.error_score,
             return_train_score=self.return_train_score,
@@ -378,6 +406,16 @@ class _Routed:
     cross_validate: dict[str, Any]
     weights: Any
     """For the scorers, where metadata routing does not see to it."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A search that is ready to run."""
+
+    study: Study
+    objective: Callable[[Trial], float]
+    plan: Plan
+    seed: int | None
 
 
 def _is_number(value: Any) -> bool:

@@ -23,7 +23,8 @@ import pandas as pd
 import psutil
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 from scipy import sparse
@@ -35,6 +36,8 @@ from metahpo.space import Config, Space
 _IDENTITY = "metahpo:search"  # user attribute of the study: what was searched, on what
 _PROCESS = "metahpo:process"  # user attribute of a trial: who runs it
 _REDO = "metahpo:redo_of"  # user attribute of a trial: the one, cut short, that it repeats
+_JOURNAL = "journal:///"  # what the URL of a journal file begins with; the file follows
+_SQLITE_WAIT = 60  # seconds that a process waits while others write; the default, 5, is too few
 _UNCLAIMED = timedelta(minutes=1)  # a trial is claimed long before, or its process is dead
 
 
@@ -62,23 +65,46 @@ def open_study(
         If the storage cannot be opened, or if it holds a study of this name that searches
         something else.
     """
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        study = optuna.create_study(
-            storage=storage,
-            sampler=sampler,
-            study_name=name,
-            direction="maximize",
-            load_if_exists=True,
-        )
-    except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise ValueError(f"the storage {storage!r} cannot be opened: {reason}") from error
+    study = optuna.create_study(
+        storage=open_storage(storage),
+        sampler=sampler,
+        study_name=name,
+        direction="maximize",
+        load_if_exists=True,
+    )
     if identity is not None:
         _check_identity(study, identity)
         take_up(study)
     return study
+
+
+def open_storage(storage: str | BaseStorage | None) -> BaseStorage | None:
+    """Open a storage by its URL: a database that SQLAlchemy knows, or ``journal:///FILE``.
+
+    Raises
+    ------
+    ValueError
+        Naming the URL and why it cannot be opened.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if not isinstance(storage, str):
+        return storage
+    try:
+        if storage.startswith(_JOURNAL):
+            return JournalStorage(JournalFileBackend(storage.removeprefix(_JOURNAL)))
+        waiting = {"connect_args": {"timeout": _SQLITE_WAIT}}
+        return RDBStorage(storage, waiting if storage.startswith("sqlite") else None)
+    except (ImportError, OSError, SQLAlchemyError) as error:
+        url = re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", storage)  # passwords are not printed
+        raise ValueError(f"the storage {url!r} cannot be opened: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    missing = error.__cause__ if isinstance(error, ImportError) else None  # Optuna names none
+    if isinstance(missing, ModuleNotFoundError):
+        return f"it needs the package {missing.name}"
+    return str(getattr(error, "orig", None) or error).splitlines()[0]
 
 
 # ---------------------------------------------------------------------- identity
@@ -127,9 +153,10 @@ def _check_identity(study: Study, identity: Mapping[str, Any]) -> None:
             f"{where} has the direction {found}, but scores of scikit-learn are maximized; "
             "choose another study_name"
         )
+    trials = study.get_trials(deepcopy=False)  # first: whoever makes one has said what it is of
     stored = study.user_attrs.get(_IDENTITY)
     if stored is None:
-        if study.get_trials(deepcopy=False):
+        if trials:
             raise ValueError(f"{where} is not of MetaSearchCV; choose another study_name")
         study.set_user_attr(_IDENTITY, dict(identity))
         return

@@ -1,0 +1,177 @@
+"""Several worker processes on one study, in each of Optuna's storages, and the deaths of some."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+import pytest
+from conftest import free_port
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from postgresql import postgresql
+from test_cli_tune import Tuning
+
+from metahpo import MetaModel, MetaSearchCV
+from metahpo.search.stored import finished, open_storage
+
+N_TRIALS = 14
+
+
+@pytest.fixture(params=["journal", "sqlite", "postgresql"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "postgresql":
+        with postgresql(free_port()) as url:
+            yield url
+    else:
+        yield f"{request.param}:///{tmp_path / 'shared.study'}"
+
+
+@pytest.fixture
+def tuning(tmp_path: Path, tiny_model: MetaModel) -> Tuning:
+    return Tuning(tmp_path, tiny_model)
+
+
+def study_in(storage: str) -> optuna.Study | None:
+    """Look at a study without making its tables, which is for the process to do."""
+    try:
+        place: Any = (
+            open_storage(storage)
+            if storage.startswith("journal")
+            else RDBStorage(storage, skip_compatibility_check=True, skip_table_creation=True)
+        )
+        return optuna.load_study(study_name="table-svc", storage=place)
+    except (KeyError, StorageInternalError):  # not made yet
+        return None
+
+
+def trials_in(storage: str) -> list[FrozenTrial]:
+    study = study_in(storage)
+    return [] if study is None else study.get_trials(deepcopy=False)
+
+
+def claimed(trials: list[FrozenTrial], *states: TrialState) -> set[int]:
+    """Return the processes that run or ran trials of some states."""
+    found = (t.user_attrs.get("metahpo:process") for t in trials if t.state in states)
+    return {claim[1] for claim in found if claim is not None}
+
+
+def a_worker(process: subprocess.Popen[str], storage: str) -> int:
+    """Wait until trials are finished and another is running, and return who runs that one."""
+    while process.poll() is None:
+        trials = trials_in(storage)
+        running = claimed(trials, TrialState.RUNNING)
+        if running and claimed(trials, TrialState.COMPLETE):
+            return running.pop()
+        time.sleep(0.05)
+    raise AssertionError(process.communicate()[1])
+
+
+def check_complete(trials: list[FrozenTrial], tuning: Tuning) -> None:
+    """All trials are there exactly once, and reported."""
+    study = study_in_memory(trials)
+    assert len(finished(study)) == N_TRIALS
+    assert all(trial.state.is_finished() for trial in trials)
+    scored = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    tried = [json.dumps(trial.params, sort_keys=True) for trial in scored]
+    assert len(set(tried)) == len(tried)  # no two workers tried the same
+    best = json.loads((tuning.out / "best.json").read_text())
+    assert best["n_trials"] == N_TRIALS
+    assert best["score"] == max(trial.value or 0 for trial in scored)
+    assert best["default_score"] is not None
+
+
+def study_in_memory(trials: list[FrozenTrial]) -> optuna.Study:
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(trials)
+    return study
+
+
+def test_one_of_several_workers_is_killed_and_the_others_go_on(
+    storage: str, tuning: Tuning
+) -> None:
+    n_workers = 4 if storage.startswith("postgresql") else 3
+    options = ["--trials", str(N_TRIALS), "--workers", str(n_workers), "--storage", storage]
+    with tuning.start(*options) as process:
+        victim = a_worker(process, storage)
+        os.kill(victim, signal.SIGKILL)
+        _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert "a worker process ended with signal SIGKILL" in err
+    trials = trials_in(storage)
+    check_complete(trials, tuning)
+    others = claimed(trials, TrialState.COMPLETE) - {victim, process.pid}
+    assert len(others) == n_workers - 1
+
+    code, _, err = tuning.run(*options)  # there is nothing left to do
+    assert (code, trials_in(storage)) == (0, trials), err
+
+
+def test_workers_end_with_the_process_that_started_them(tuning: Tuning) -> None:
+    storage = f"sqlite:///{tuning.folder / 'study.db'}"
+    options = ["--trials", str(N_TRIALS), "--workers", "2", "--storage", storage]
+    with tuning.start(*options) as process:
+        a_worker(process, storage)
+        workers = psutil.Process(process.pid).children()
+        process.kill()
+        _, alive = psutil.wait_procs(workers, timeout=60)
+    assert not alive
+    assert len(trials_in(storage)) < N_TRIALS
+    code, _, err = tuning.run(*options)
+    assert code == 0, err
+    check_complete(trials_in(storage), tuning)
+
+
+def test_ctrl_c_keeps_what_the_workers_have(tuning: Tuning) -> None:
+    storage = f"journal:///{tuning.folder / 'study.log'}"
+    options = ["--trials", "500", "--workers", "2", "--storage", storage]
+    with tuning.start(*options) as process:
+        a_worker(process, storage)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "of 500 trials; the same command goes on" in err
+    assert "a worker process ended" not in err
+    assert not [trial for trial in trials_in(storage) if trial.state == TrialState.RUNNING]
+
+
+def test_what_is_wrong_is_said_once(tuning: Tuning) -> None:
+    for url, reason in {
+        "journal:////no/such/folder/study.log": "No such file or directory",
+        "postgresql+psycopg://someone:secret@127.0.0.1:1/x": "refused|the package psycopg",
+    }.items():
+        code, out, err = tuning.run("--workers", "2", "--storage", url)
+        assert (code, out) == (2, "")
+        assert "secret" not in err
+        (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert "cannot be opened" in line
+        assert any(part in line for part in reason.split("|"))
+
+
+def test_a_study_can_be_opened_without_running_it(tmp_path: Path) -> None:
+    from searching import small_table
+    from sklearn.linear_model import LogisticRegression
+
+    X, y = small_table()
+    space: Any = {"C": optuna.distributions.FloatDistribution(1e-2, 1e2, log=True)}
+    options: dict[str, Any] = {
+        "n_trials": 2,
+        "cv": 2,
+        "model": MetaModel.blank(),
+        "storage": f"journal:///{tmp_path / 'study.log'}",
+        "study_name": "s",
+    }
+    search = MetaSearchCV(LogisticRegression(), space, **options)
+    study = search.open_study(X, y)
+    assert study.trials == []
+    study.enqueue_trial({"C": 3.0})
+    assert search.fit(X, y).study_.trials[0].params == {"C": 3.0}
