@@ -169,7 +169,7 @@ class MetaModel:
             raise ValueError(f"the model knows a task {name!r} already; give another task_id")
         viewed, y = self._viewed(configs), told(scores)
         posterior = self._believe(viewed, y, meta_features)
-        pool = self.space.codes(self.pool)
+        pool = self.pool_view.codes
         experience = grown(self.experience, pool, viewed, y, posterior, name, meta_features)
         return replace(self, experience=experience, card=with_study(self.card, name, len(scores)))
 
@@ -259,8 +259,14 @@ class MetaModel:
         return [dict(self.pool[i]) for i in picks]
 
     @cached_property
+    def pool_view(self) -> Candidates:
+        """The pool as beliefs read it."""
+        codes = self.space.codes(self.pool)
+        return Candidates(codes, self.encode(codes), lambda i: dict(self.pool[i]))
+
+    @cached_property
     def _pool_utilities(self) -> Array:
-        return self.utilities(self.encode(self.pool))
+        return self.utilities(self.pool_view.phi)
 
     @cached_property
     def embeddings(self) -> pd.DataFrame:
@@ -269,7 +275,7 @@ class MetaModel:
         Principal components of the tasks' responses on the pool, the first spreading most; one
         row a task. The unit is that of z, the Gaussian rank of a score.
         """
-        responses = self.belief_prior.particles(self.encode(self.pool)).T  # (T, pool)
+        responses = self.belief_prior.particles(self.pool_view.phi).T  # (T, pool)
         points = principal_components(responses, _DIMENSIONS) / np.sqrt(max(len(self.pool), 1))
         return pd.DataFrame(points, index=pd.Index(self.task_ids, name="task_id"))
 

@@ -24,9 +24,11 @@ from metahpo.transfer import Transfer, TransferReport
 
 Array = NDArray[np.float64]
 
-_SOBOL = 2000  # candidates drawn over the whole space
-_LOCAL = 1000  # candidates drawn around the best trials
+_SOBOL = 2500  # candidates drawn over the whole space
+_LOCAL = 1500  # candidates drawn around the best trials
 _INCUMBENTS = 5  # the best trials that candidates are drawn around
+_ROUGH = 8  # components of the belief that choose the short list of candidates
+_SHORT_LIST = 200  # candidates that are judged by all of them
 _PORTFOLIO = 3  # scored trials up to which the picks come from the portfolio
 _NEIGHBOURS = 5  # tasks that an explanation names
 
@@ -44,8 +46,8 @@ class Explanation:
         Where it is expected to stand on this task, from 0 (worst) to 1 (best), by the training
         tasks alone.
     trust : float
-        In [0, 1]: how much of the belief rests on the training tasks rather than on this study's
-        own trials.
+        In [0, 1]: how far the training tasks can be relied on here, see
+        :attr:`MetaOptimizer.trust`.
     tasks : DataFrame
         The training tasks that count most: ``weight``, ``distance`` (by meta-features), and
         ``rank``, where the configuration is predicted to stand on each.
@@ -131,10 +133,11 @@ class MetaOptimizer:
 
     @property
     def trust(self) -> float:
-        """How much of the belief rests on the training tasks: 1 all of it, 0 none.
+        """How far the training tasks can be relied on here: 1 wholly, 0 not at all.
 
-        The posterior probability that some training task explains the trials better than no
-        task does; 0.9 before there are trials.
+        The posterior probability that some training task is like this one, times the share of
+        the scores' variation over the trials that the training tasks foretell; 0.9 before there
+        are trials to judge by.
         """
         posterior = self._posterior()
         return 0.9 if posterior is None else posterior.trust
@@ -224,8 +227,7 @@ class MetaOptimizer:
             return within.sample(1, seed=int(self._rng.integers(2**31)), method="random")[0]
         if posterior is None:
             return candidates.config(self._portfolio_pick(candidates.phi, free))
-        gain = posterior.expected_improvement(candidates.phi, candidates.codes.array)
-        return candidates.config(int(np.where(free, gain, -np.inf).argmax()))
+        return candidates.config(_most_improving(posterior, candidates, np.flatnonzero(free)))
 
     @property
     def _n_scored(self) -> int:
@@ -244,7 +246,10 @@ class MetaOptimizer:
     @cached_property
     def _known(self) -> Candidates:
         """The configurations that are known to be good somewhere, and the default."""
-        return self._candidates([self.space.default, *self._transfer.to_user(self.model.pool)])
+        default = self._candidates([self.space.default])
+        if self._transfer.trivial:
+            return default + self.model.pool_view
+        return default + self._candidates(self._transfer.to_user(self.model.pool))
 
     def _remembered(self, within: Space, tried: set[bytes]) -> Candidates:
         """Return what is known to be good, moved into a part of the space."""
@@ -359,6 +364,15 @@ class MetaOptimizer:
             trust=self.trust,
             tasks=tasks.nlargest(_NEIGHBOURS, "weight"),
         )
+
+
+def _most_improving(posterior: Posterior, candidates: Candidates, free: NDArray[np.int64]) -> int:
+    """Return which free candidate improves most: a short list first, then by the whole belief."""
+    phi, X = candidates.phi, candidates.codes.array
+    if len(free) > _SHORT_LIST:
+        rough = posterior.heaviest(_ROUGH).expected_improvement(phi[free], X[free])
+        free = free[np.argsort(-rough, kind="stable")[:_SHORT_LIST]]
+    return int(free[posterior.expected_improvement(phi[free], X[free]).argmax()])
 
 
 def _rows(candidates: pd.DataFrame, space: Space) -> list[Config]:

@@ -23,14 +23,15 @@ M1      (S, n, T + 1)   L^-1 M
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from scipy.special import logsumexp, ndtr
 
-from metahpo.surrogate.kernels import matern52
+from metahpo.surrogate.kernels import distances, matern52
 from metahpo.surrogate.tasks import TaskPrior
 
 Array = NDArray[np.float64]
@@ -124,7 +125,7 @@ class ScalePrior:
 
 @dataclass(frozen=True)
 class Posterior:
-    """The belief after n >= 1 trials: the heaviest components of the mixture."""
+    """The belief after n >= 1 trials: the heaviest components of the mixture, in their order."""
 
     prior: TaskPrior
     X: Array
@@ -155,6 +156,19 @@ class Posterior:
         share = (_TRUSTED + judged * self.foretold) / (_TRUSTED + judged)
         return float((1.0 - self.task_weight[-1]) * share)
 
+    def heaviest(self, n: int) -> Posterior:
+        """Return the mixture's `n` heaviest components alone: quicker, and nearly the same."""
+        weight = self.weight[:n]
+        return replace(
+            self,
+            setting=self.setting[:n],
+            task=self.task[:n],
+            scale=self.scale[:n],
+            offset=self.offset[:n],
+            weight=weight / weight.sum(),
+            residual=self.residual[:n],
+        )
+
     def components(self, phi: Array, X: Array) -> tuple[Array, Array]:
         """Predict the noise-free raw score at candidates, one column a component.
 
@@ -171,13 +185,14 @@ class Posterior:
         prior_mean = np.concatenate([self.prior.particles(phi), np.zeros((len(X), 1))], axis=1)
         deep = phi @ self.deep_at_trials.T  # (m, n)
         own = np.einsum("mi,ij,mj->m", phi, self.prior.covariance, phi, optimize=True)
+        away = distances(X, self.X)
         local: dict[float, Array] = {}
         for s in np.unique(self.setting):
             setting, k = SETTINGS[s], np.flatnonzero(self.setting == s)
             if setting.length not in local:
-                local[setting.length] = matern52(X, self.X, _length(setting, X))
+                local[setting.length] = matern52(away, _length(setting, X))
             cross = setting.deep * deep + setting.local * local[setting.length]  # (m, n)
-            white = np.linalg.solve(self.factor[s], cross.T)  # (n, m)
+            white = solve_triangular(self.factor[s], cross.T, lower=True)  # (n, m)
             norm = self.ones[s] @ self.ones[s]
             variance = setting.deep * own + setting.local - (white**2).sum(0)
             variance = variance + (1.0 - white.T @ self.ones[s]) ** 2 / norm
@@ -279,8 +294,9 @@ def _length(setting: Setting, X: Array) -> float:
 
 
 def _covariances(deep: Array, X: Array) -> Array:
+    away = distances(X, X)
     local = {
-        length: matern52(X, X, length * float(np.sqrt(X.shape[1])))
+        length: matern52(away, length * float(np.sqrt(X.shape[1])))
         for length in {setting.length for setting in SETTINGS}
     }
     eye = np.eye(len(X))

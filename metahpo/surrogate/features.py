@@ -60,11 +60,13 @@ class FeatureNet:
         ndarray of float, shape (n, E * F + 1)
         """
         members = len(self.weights[0])
-        hidden = np.broadcast_to(X, (members, *X.shape))
+        single = np.float32  # as it was trained, and more than twice as fast
+        hidden = np.broadcast_to(X.astype(single), (members, *X.shape))
         for weight, bias in zip(self.weights, self.biases, strict=True):
-            hidden = np.tanh(hidden @ weight + bias[:, None])  # (E, n, out)
-        flat = np.concatenate(list(hidden), axis=1) / np.sqrt(members)  # (n, E * F)
-        return np.concatenate([flat, np.ones((len(X), 1))], axis=1)
+            hidden = np.tanh(hidden @ weight.astype(single) + bias.astype(single)[:, None])
+        phi = np.ones((len(X), self.size))
+        phi[:, :-1] = np.concatenate(list(hidden), axis=1) / np.sqrt(members)  # (n, E * F)
+        return phi
 
     @property
     def size(self) -> int:

@@ -8,12 +8,18 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-def matern52(A: Array, B: Array, length: float) -> Array:
-    """Matérn 5/2 with unit variance and one length scale: (n, d), (m, d) to (n, m).
+def distances(A: Array, B: Array) -> Array:
+    """Euclidean distances between rows: (n, d), (m, d) to (n, m)."""
+    squared = (A**2).sum(1)[:, None] + (B**2).sum(1)[None] - 2 * A @ B.T
+    distance: Array = np.sqrt(np.maximum(squared, 0.0))
+    return distance
+
+
+def matern52(distance: Array, length: float) -> Array:
+    """Matérn 5/2 with unit variance and one length scale, of distances.
 
     Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 4.17.
     """
-    squared = (A**2).sum(1)[:, None] + (B**2).sum(1)[None] - 2 * A @ B.T
-    r = np.sqrt(5 * np.maximum(squared, 0.0)) / length
+    r = distance * (np.sqrt(5) / length)
     kernel: Array = (1 + r + r**2 / 3) * np.exp(-r)
     return kernel
