@@ -66,12 +66,12 @@ SETTINGS: tuple[Setting, ...] = (
     *(
         Setting(deep, local, length, noise)
         for deep, local, length, noise in product(
-            (0.1, 0.5, 1.5), (0.05, 0.3, 1.0), (0.2, 0.6), (0.01, 0.1)
+            (0.1, 0.5, 1.5), (0.05, 0.3, 1.0), (0.3, 1.5), (0.01, 0.1)
         )
     ),
     *(
         Setting(0.0, 1.0, length, noise, null=True)
-        for length, noise in product((0.15, 0.3, 0.8), (0.01, 0.1))
+        for length, noise in product((0.3, 1.0, 3.0), (0.01, 0.1))
     ),
 )
 
