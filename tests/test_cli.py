@@ -25,7 +25,7 @@ from metahpo.space import Config
 from metahpo.tables import read_table
 
 REPOSITORY = Path(__file__).parents[1]
-COMMANDS = ("tune", "suggest", "describe", "collect", "train", "demo")
+COMMANDS = ("tune", "suggest", "describe", "collect", "train", "map", "demo")
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -133,6 +133,24 @@ def test_describe_prints_what_the_library_says(iris: Path, run: Run) -> None:
     assert code == 0
     for name in features:
         assert name in out
+
+
+# ---------------------------------------------------------------------- map
+
+
+def test_a_map_shows_the_known_tasks_and_the_table(
+    run: Run, tiny: Path, tiny_model: MetaModel, iris: Path, tmp_path: Path
+) -> None:
+    assert run("map", "--model", tiny, "-o", "all.html")[0] == 0
+    page = (tmp_path / "all.html").read_text()
+    for name in tiny_model.card["tasks"].values():
+        assert f'"{name}"' in page
+    assert "iris.csv" not in page
+    command = ("map", iris, "-t", "species", "-l", "svc", "--model", tiny, "-o", "deep/mine.html")
+    assert run(*command)[:2] == (0, f"{len(tiny_model.task_ids)} tasks: deep/mine.html\n")
+    assert '"iris.csv"' in (tmp_path / "deep" / "mine.html").read_text()
+    code, _, complaint = run("map", iris)
+    assert (code, complaint) == (2, "error: give a table and its --target, or neither\n")
 
 
 # ---------------------------------------------------------------------- suggest

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from metahpo.cli import bench, collect, demo, describe, fewshot, suggest, train, tune
+from metahpo.cli import bench, collect, demo, describe, fewshot, suggest, task_map, train, tune
 from metahpo.cli.console import err
 
 __all__ = ["app", "main"]
@@ -30,6 +30,7 @@ for name, module in {
     "describe": describe,
     "collect": collect,
     "train": train,
+    "map": task_map,
     "demo": demo,
 }.items():
     app.command(name)(module.command)
