@@ -52,7 +52,11 @@ def write_report(
         raise ValueError("name a folder for the joined report: --out FOLDER")
     folder = out or folders[0]
     records = [read_record(one) for one in folders]
-    findings = examine(read_runs(folders), baseline or records[0]["plan"].get("baseline"))
+    runs = read_runs(folders)
+    planned = records[0]["plan"].get("baseline")  # which may not have run yet
+    if baseline is None and planned in set(runs["method"]):
+        baseline = planned
+    findings = examine(runs, baseline)
     title = " + ".join(dict.fromkeys(str(record["name"]) for record in records))
     folder.mkdir(parents=True, exist_ok=True)
     draw_anytime(findings.trials, findings.seconds, findings.test, folder / "curves")

@@ -109,7 +109,7 @@ def _curve(
     band: tuple[Array, Array],
     title: str | None = None,
 ) -> None:
-    colour, line = looks(methods)[method]
+    colour, line, _ = looks(methods)[method]
     front = 3.0 if method == "metahpo" else 2.0
     axis.plot(x, mean, color=colour, ls=line, lw=1.7, label=title or method, zorder=front)
     axis.fill_between(x, *band, color=colour, alpha=0.13, lw=0)

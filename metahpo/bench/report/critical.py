@@ -55,7 +55,7 @@ def draw_critical_difference(
     for half, side, x in ((right, "left", 1 - 0.1 * reach), (left, "right", n + 0.1 * reach)):
         for row, (method, rank) in enumerate(half):
             y = below + row
-            axis.plot([rank, rank, x], [0.0, y, y], color=colours[method][0], lw=1.1)
+            axis.plot([rank, rank, x], [0.0, y, y], color=colours[method].colour, lw=1.1)
             words = (method, f"{rank:.2f}") if side == "left" else (f"{rank:.2f}", method)
             weight = "bold" if method == "metahpo" else "normal"
             text = f"  {'  '.join(words)}  "

@@ -11,6 +11,7 @@ from metahpo.bench.report.curves import Curves
 from metahpo.bench.report.style import legend_below, looks, quiet_axis, save_picture
 
 _WIDTH, _ROW = 3.4, 0.19  # inches: a panel, and a task's row
+_APART = 0.28  # rows that the first and the last method stand off their task's own
 _LINEAR = 0.01  # regret below which the scale is linear, so that it shows 0, too
 
 
@@ -30,17 +31,20 @@ def draw_dots(by_learner: Mapping[str, Curves], stem: Path) -> None:
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, len(by_learner), sharey=True, squeeze=False)[0]
     for axis, (learner, curves) in zip(axes, by_learner.items(), strict=True):
-        rows = [tasks.index(task) for task in curves.tasks]
+        rows = np.array([tasks.index(task) for task in curves.tasks])
+        # a little apart, since many stand at the same regret: at none
+        apart = np.linspace(-_APART, _APART, len(curves.methods))
         for i, method in enumerate(curves.methods):
+            look = looks(curves.methods)[method]
             axis.plot(
                 curves.regret[:, i, -1],
-                rows,
-                marker="o",
+                rows + apart[i],
+                marker=look.marker,
                 ls="",
-                ms=5,
+                ms=4.5,
                 alpha=0.8,
                 mew=0,
-                color=looks(curves.methods)[method][0],
+                color=look.colour,
                 label=method,
                 zorder=3 if method == "metahpo" else 2,
                 clip_on=False,

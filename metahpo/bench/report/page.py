@@ -34,6 +34,7 @@ def write_benchmark_page(
     best, rank = next(iter(findings.ranking.ranks.items()))
     context = {
         "title": title,
+        "joined": len(records) > 1,
         "findings": findings,
         "best": best,
         "best_rank": rank,

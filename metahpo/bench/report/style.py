@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from metahpo.files import replace_file
 
@@ -17,16 +17,25 @@ INK, SOFT, GRID = "#1c2128", "#626b78", "#e4e6ea"
 _METAHPO = "#d55e00"
 # the rest of Okabe and Ito's palette, which colour-blind readers can tell apart, and two more
 _OTHERS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f6fc9", "#6b4c3b", "#8a8a8a")
-_LINES = ("-", "--", ":", "-.")
+_KINDS = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))  # for more methods than colours
 
 
-def looks(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Give every method a colour and a kind of line; metahpo's own colour is reserved."""
-    found = {}
+class Look(NamedTuple):
+    """How a method is drawn."""
+
+    colour: str
+    line: str
+    marker: str
+
+
+def looks(methods: Sequence[str]) -> dict[str, Look]:
+    """Give every method a look of its own; metahpo's colour is reserved."""
     others = [method for method in methods if method != "metahpo"]
+    found = {"metahpo": Look(_METAHPO, *_KINDS[0])}
     for i, method in enumerate(others):
-        found[method] = _OTHERS[i % len(_OTHERS)], _LINES[i // len(_OTHERS) % len(_LINES)]
-    return {"metahpo": (_METAHPO, "-"), **found}
+        round_, place = divmod(i, len(_OTHERS))
+        found[method] = Look(_OTHERS[place], *_KINDS[round_ % len(_KINDS)])
+    return found
 
 
 def quiet_axis(axis: Axes) -> None:
