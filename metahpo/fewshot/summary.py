@@ -89,10 +89,11 @@ def to_markdown(
     """
     scale = Scale(metric)
     seeds, episodes = rows["seed"].nunique(), int(rows["n"].max())
+    spread = f" (standard deviation of the means of {seeds} seeds)" if seeds > 1 else ", one seed"
     parts = [
         f"# {title}",
-        f"{scale.title}; mean ±95% confidence interval over {episodes} episodes (standard "
-        f"deviation of the means of {seeds} seeds). K: the number of steps that training fixed.",
+        f"{scale.title}; mean ±95% confidence interval over {episodes} episodes{spread}. K: the "
+        "number of steps that training fixed.",
         section("After 0 to 10 steps", _by_steps(rows, scale)),
         section("Against the baselines", _baselines(rows, scale)),
         section("On families it was not trained on, K steps", _shifted(rows, scale)),
