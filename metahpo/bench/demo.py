@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from metahpo.bench.methods import methods
 from metahpo.bench.plan import Budget, Entrant, Plan
 from metahpo.bench.report.anytime import draw_curves
@@ -64,10 +66,16 @@ def run_demo(out: Path, *, n_jobs: int = 2, watcher: Watcher) -> list[TaskStandi
         found = gather(PLAN, store, session).contests
         contests = [c for c in found if c.learner.startswith(LEARNERS[c.task])]
         run_contests(contests, PLAN.entrants, PLAN, store, session)
-    runs = read_runs([out])
-    order = [list(LEARNERS).index(task) for task in runs["task"]]
-    runs = runs.assign(order=order).sort_values("order", kind="stable").drop(columns="order")
+    runs = _in_order(read_runs([out]))
     standings = summarize(runs, RIVALS)
     (out / "summary.md").write_text(to_markdown(tasks_table(standings, AT, LABELS)) + "\n")
     draw_curves(runs, out / "curves", {name: methods[name].title for name in METHODS})
     return standings
+
+
+def _in_order(runs: pd.DataFrame) -> pd.DataFrame:
+    """Sort datasets and methods as they are named above."""
+    places = {"task": list(LEARNERS), "method": list(METHODS)}
+    return runs.sort_values(
+        list(places), key=lambda column: column.map(places[str(column.name)].index), kind="stable"
+    )
