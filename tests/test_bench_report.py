@@ -35,6 +35,7 @@ from metahpo.bench.report.tables import sections_of, task_by_task
 from metahpo.bench.report.tasks import summarize
 from metahpo.bench.report.words import caveats, definitions
 from metahpo.bench.runs import RUN, RUNS, SCHEMA
+from metahpo.cli import main
 from metahpo.cli.scoreboard import Scoreboard
 
 nan = math.nan
@@ -140,6 +141,19 @@ def test_only_what_every_method_has_run_is_compared() -> None:
     assert "4 of 10 heats (4 of 5 tasks) that every method has run" in said[0]
     assert "gp 4" in said[0]
     assert not any("Incomplete" in text for text in caveats(examine(runs)))
+
+
+def test_what_was_declared_and_has_not_run_is_said() -> None:
+    runs = made_up_runs({"a": 1, "b": 1}, n_tasks=1, seeds=1, n_trials=2)
+    methods = [{"name": name, "method": "random"} for name in ("a", "b", "c")]
+    stopped = record(runs, seeds=[0, 1], plan={"methods": methods})
+    stopped["sessions"][-1]["finished"] = None
+    assert caveats(examine(runs, records=[stopped]))[:3] == [
+        "made-up was stopped before its end; its command goes on.",
+        "made-up declares methods that have not run: c.",
+        "made-up declares seeds that have not run: 1.",
+    ]
+    assert examine(runs, records=[record(runs)]).unfinished == ()
 
 
 def test_nothing_in_common_is_one_line() -> None:
@@ -293,7 +307,9 @@ def test_task_by_task_tells_mean_spread_and_who_catches_up() -> None:
 # ---------------------------------------------------------------------- the report
 
 
-def test_a_report_is_complete_and_the_same_each_time(tmp_path: Path) -> None:
+def test_a_report_is_complete_and_the_same_each_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = made_up_runs(n_tasks=8, learners=("svc", "tree"), seeds=1, n_trials=4)
     folder = write_results(tmp_path / "made-up", runs)
     write_report([folder])
@@ -305,8 +321,11 @@ def test_a_report_is_complete_and_the_same_each_time(tmp_path: Path) -> None:
     }
     assert names == {RUNS, RUN, "summary.md", "tasks.md", "report.html"} | pictures
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    write_report([folder])
+    assert main(["bench", "report", str(folder)]) == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    said = capsys.readouterr()
+    assert all(method in said.out for method in SPEEDS)
+    assert str(folder / "report.html") in said.err
 
     page = (folder / "report.html").read_text()
     assert page.count("<svg") == 3
@@ -359,15 +378,17 @@ def test_odd_benchmarks_have_reports_too(tmp_path: Path, runs: pd.DataFrame) -> 
     assert np.isfinite(findings.trials.regret).all()
 
 
-def test_what_a_report_cannot_be_made_of_is_one_line(tmp_path: Path) -> None:
+def test_what_a_report_cannot_be_made_of_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = write_results(tmp_path / "made-up", made_up_runs(n_tasks=2, n_trials=2))
     with pytest.raises(ValueError, match="'grid' did not run; these did: metahpo, tpe, gp"):
         write_report([folder], baseline="grid")
     (folder / RUNS).write_bytes(b"PAR1 and nothing more")
     with pytest.raises(ValueError, match="damaged"):
         write_report([folder])
-    with pytest.raises(ValueError, match="holds no results"):
-        write_report([tmp_path / "nowhere"])
+    assert main(["bench", "report", str(tmp_path / "nowhere")]) == 2
+    assert "holds no results of a benchmark" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------- while it runs

@@ -56,7 +56,7 @@ def write_report(
     planned = records[0]["plan"].get("baseline")  # which may not have run yet
     if baseline is None and planned in set(runs["method"]):
         baseline = planned
-    findings = examine(runs, baseline)
+    findings = examine(runs, baseline, records)
     title = " + ".join(dict.fromkeys(str(record["name"]) for record in records))
     folder.mkdir(parents=True, exist_ok=True)
     draw_anytime(findings.trials, findings.seconds, findings.test, folder / "curves")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,8 @@ class Findings:
     runs : DataFrame
         Those heats' trials.
     coverage : Coverage
+    unfinished : tuple of str
+        What the declarations hold that has not run yet, in words.
     baseline : str
         The method that the others are held against.
     trials : Curves
@@ -42,6 +45,7 @@ class Findings:
 
     runs: pd.DataFrame
     coverage: Coverage
+    unfinished: tuple[str, ...]
     baseline: str
     trials: Curves
     test: Curves | None
@@ -57,7 +61,9 @@ class Findings:
         return "all" if known.all() else "some" if known.any() else "none"
 
 
-def examine(runs: pd.DataFrame, baseline: str | None = None) -> Findings:
+def examine(
+    runs: pd.DataFrame, baseline: str | None = None, records: Sequence[dict[str, Any]] = ()
+) -> Findings:
     """Work out what there is to report.
 
     Parameters
@@ -66,6 +72,8 @@ def examine(runs: pd.DataFrame, baseline: str | None = None) -> Findings:
         As :mod:`metahpo.bench.runs` has them.
     baseline : str, optional
         By default "random" where it ran, else the first method.
+    records : sequence of dict, optional
+        How the runs were made: the contents of each ``run.json``.
 
     Raises
     ------
@@ -83,6 +91,7 @@ def examine(runs: pd.DataFrame, baseline: str | None = None) -> Findings:
     return Findings(
         runs=common,
         coverage=coverage,
+        unfinished=tuple(text for record in records for text in _unfinished(runs, record)),
         baseline=baseline,
         trials=trials,
         test=by_trial(common, "test_score") if common["test_score"].notna().any() else None,
@@ -91,6 +100,19 @@ def examine(runs: pd.DataFrame, baseline: str | None = None) -> Findings:
         by_learner={str(n): by_trial(own) for n, own in common.groupby("learner", sort=False)},
         ranking=critical_difference(trials.regret[:, :, -1], trials.methods),
     )
+
+
+def _unfinished(runs: pd.DataFrame, record: dict[str, Any]) -> Iterator[str]:
+    """Say what a declaration holds that the runs do not, as far as it tells without its tasks."""
+    sessions = record.get("sessions") or [{}]
+    if "finished" in sessions[-1] and sessions[-1]["finished"] is None:
+        yield f"{record['name']} was stopped before its end; its command goes on."
+    methods = [entrant["name"] for entrant in record["plan"].get("methods", ())]
+    seeds = record.get("seeds", ())
+    for what, declared, column in (("methods", methods, "method"), ("seeds", seeds, "seed")):
+        missing = [str(one) for one in declared if one not in set(runs[column])]
+        if missing:
+            yield f"{record['name']} declares {what} that have not run: {', '.join(missing)}."
 
 
 def _times(runs: pd.DataFrame) -> tuple[list[float], list[float]]:

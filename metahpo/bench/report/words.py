@@ -32,7 +32,7 @@ def scope(findings: Findings) -> str:
 
 def caveats(findings: Findings) -> list[str]:
     """Say what a reader must know before believing the numbers."""
-    said = []
+    said = list(findings.unfinished)
     coverage = findings.coverage
     if not coverage.complete:
         done = ", ".join(f"{name} {n}" for name, n in coverage.units.items())
