@@ -45,8 +45,9 @@ Families = Annotated[
     Path, typer.Argument(help="Few-shot families (TOML).", metavar="FILE", show_default=False)
 ]
 Experience = Annotated[
-    Path, typer.Option("--experience", "-e", help="The folder of experience.", show_default=False)
+    Path, typer.Option("--experience", "-e", help="The folder of evaluations on families.")
 ]
+_EXPERIENCE = Path("results/fewshot/experience")
 Trials = Annotated[int, typer.Option("--trials", "-n", min=1, help="Configurations to try.")]
 Passes = Annotated[int, typer.Option(min=1, help="Task gradients that a trial may compute.")]
 Study = Annotated[
@@ -121,7 +122,7 @@ def evaluate(
 
 
 @app.command()
-def collect(file: Families, experience: Experience, jobs: options.Jobs = 1) -> None:
+def collect(file: Families, experience: Experience = _EXPERIENCE, jobs: options.Jobs = 1) -> None:
     """Evaluate settings of MAML on earlier families, and learn from them what to try first.
 
     What is finished is on disk at once; the same command goes on where it was stopped.
@@ -144,7 +145,7 @@ def collect(file: Families, experience: Experience, jobs: options.Jobs = 1) -> N
 @app.command()
 def tune(
     task: Task,
-    experience: Experience,
+    experience: Experience = _EXPERIENCE,
     trials: Trials = 15,
     passes: Passes = 30_000,
     folder: Folder = None,
@@ -172,7 +173,7 @@ def tune(
         seed=seed,
         storage=URL.create("sqlite", database=str(path)).render_as_string(),
     )
-    done = len(opened.trials)
+    done = sum(trial.state.is_finished() for trial in opened.trials)
     with _kept(path), StageMeter("trials") as meter:
         for number in range(done + 1, trials + 1):
             trial = run_trial(opened, plan, passes=passes, seed=seed)
@@ -185,7 +186,7 @@ def tune(
 @app.command()
 def duel(
     file: Families,
-    experience: Experience,
+    experience: Experience = _EXPERIENCE,
     trials: Trials = 15,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Of tuners and trainings.")] = 3,
     jobs: options.Jobs = 1,
