@@ -8,6 +8,7 @@ any server.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -164,11 +165,14 @@ def _read_evaluations(flow: int, task_ids: Sequence[int], measure: str) -> pd.Da
 def _read_split(task_id: int, fold: int) -> tuple[Rows, Rows]:
     import openml
 
-    task: Any = openml.tasks.get_task(task_id, download_splits=True)
-    _, n_folds, _ = task.get_split_dimensions()
-    if fold >= n_folds:
-        raise OpenMLError(f"task {task_id} has {n_folds} folds, and none of number {fold}")
-    train, test = task.get_train_test_split_indices(fold=fold)
+    with warnings.catch_warnings():
+        # the client leaves the file of the splits open
+        warnings.simplefilter("ignore", ResourceWarning)
+        task: Any = openml.tasks.get_task(task_id, download_splits=True)
+        _, n_folds, _ = task.get_split_dimensions()
+        if fold >= n_folds:
+            raise OpenMLError(f"task {task_id} has {n_folds} folds, and none of number {fold}")
+        train, test = task.get_train_test_split_indices(fold=fold)
     return np.asarray(train, dtype=np.int64), np.asarray(test, dtype=np.int64)
 
 

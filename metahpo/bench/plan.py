@@ -348,7 +348,9 @@ def _seeds(seeds: int | Sequence[Any]) -> tuple[int, ...]:
 def _entrants(declared: Sequence[Any]) -> tuple[Entrant, ...]:
     entrants = []
     for item in declared:
-        given = {"method": item} if isinstance(item, str) else dict(item)
+        given: dict[str, Any] = {"method": item}
+        if isinstance(item, Mapping):
+            given = dict(item)
         if not isinstance(given.get("method"), str):
             raise ValueError(
                 f"methods holds {item!r}; give a name, or a table with the key method"

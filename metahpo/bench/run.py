@@ -131,7 +131,7 @@ def run_benchmark(plan: Plan, out: str | Path, session: Session | None = None) -
         run_contests(contests, entrants, plan, store, session)
     if gathered.missing:
         raise OpenMLError(
-            f"{len(gathered.missing)} tasks could not be had, and the rest is done; the same "
+            f"{len(gathered.missing)} of the tasks could not be had, and the rest is done; the same "
             f"command tries again: {gathered.missing[0]}"
         )
 

@@ -42,7 +42,7 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path = path.absolute()  # for processes that stand elsewhere
         self.shards, self.tables, self.models = (
             path / name for name in (SHARDS, "tables", "models")
         )
