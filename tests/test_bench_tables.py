@@ -337,7 +337,7 @@ def test_a_method_of_ones_own_as_in_the_docs(
     runs = read_runs([tmp_path / "out"])
     assert runs.groupby("method").size().to_dict() == {"random": 16, "annealing": 16}
     assert (runs["status"] == "ok").all()
-    assert "annealing" in capsys.readouterr().out
+    assert "2 seeds, 8 trials a run" in capsys.readouterr().out
     for name in ("summary.md", "report.html", "runs.parquet", "run.json"):
         assert (tmp_path / "out" / name).stat().st_size
     assert main(["bench", "mine.toml", "--out", "out", "--seeds", "3", "--only", "random"]) == 0
