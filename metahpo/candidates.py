@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,20 @@ _FLIP = 0.3  # chance that a step changes a parameter at all
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """Encoded rows of a space as a list of configurations, decoded when looked at."""
+
+    space: Space
+    rows: Array
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> Config:
+        return self.space.decode(self.rows[i : i + 1])[0]
+
+
+@dataclass(frozen=True)
 class Candidates:
     """Configurations as the belief reads them; only the chosen one is written out."""
 
@@ -24,19 +38,26 @@ class Candidates:
     """In the study's own space."""
     phi: Array
     """(n, F): as from :meth:`metahpo.MetaModel.encode`."""
-    config: Callable[[int], Config]
-    """Writes one of them out."""
+    parts: tuple[Sequence[Config] | Drawn, ...]
+    """The configurations themselves, one list after the other."""
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def __add__(self, other: Candidates) -> Candidates:
-        n = len(self)
         return Candidates(
             self.codes + other.codes,
             np.concatenate([self.phi, other.phi]),
-            lambda i: self.config(i) if i < n else other.config(i - n),
+            self.parts + other.parts,
         )
+
+    def config(self, i: int) -> Config:
+        """Write one of them out."""
+        for part in self.parts:
+            if i < len(part):
+                return dict(part[i])
+            i -= len(part)
+        raise IndexError(i)
 
 
 def around(space: Space, incumbents: Codes, n: int, rng: np.random.Generator) -> Array:

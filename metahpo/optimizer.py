@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from metahpo.candidates import Candidates, around
+from metahpo.candidates import Candidates, Drawn, around
 from metahpo.metadataset import Direction
 from metahpo.metamodel import MetaModel
 from metahpo.parameter import identity
@@ -282,9 +282,7 @@ class MetaOptimizer:
         if within is not self.space or not self._transfer.trivial:
             return self._candidates(within.decode(rows))
         codes = self.space.snap(rows)
-        return Candidates(
-            codes, self.model.encode(codes), lambda i: self.space.decode(rows[i : i + 1])[0]
-        )
+        return Candidates(codes, self.model.encode(codes), (Drawn(self.space, rows),))
 
     # ------------------------------------------------------------------ belief
 
@@ -293,7 +291,7 @@ class MetaOptimizer:
         frame = self.space.to_frame(configs)
         codes = self.space.codes(frame)
         known = codes if self._transfer.trivial else self._transfer.to_model(frame)
-        return Candidates(codes, self.model.encode(known), lambda i: dict(configs[i]))
+        return Candidates(codes, self.model.encode(known), (configs,))
 
     @property
     def _tried(self) -> Candidates:

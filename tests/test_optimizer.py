@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from typing import Any
 
 import numpy as np
@@ -422,3 +423,10 @@ def test_the_intervals_hold_what_they_promise(model: MetaModel) -> None:
             width.append(explained.high - explained.low)
     assert np.mean(inside) > 0.6
     assert np.median(width) < 0.6
+
+
+def test_an_optimizer_survives_pickling(model: MetaModel) -> None:
+    optimizer = MetaOptimizer(model, {"told": 0.4})
+    tune(optimizer, 5, 0.4)
+    copy = pickle.loads(pickle.dumps(optimizer))
+    assert tune(copy, 3, 0.4) == tune(optimizer, 3, 0.4)
