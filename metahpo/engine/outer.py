@@ -205,22 +205,21 @@ class _Run:
         self.options = options
         self.generator = torch.Generator().manual_seed(options.seed)
         self.now = {name: p.detach().clone().requires_grad_() for name, p in parameters.items()}
-        rates = {
+        peaks = {
             "theta": options.learning_rate,
             "rate": options.rate_learning_rate,
             "steps": options.logit_learning_rate,
         }
-        self.peaks = [rates[name.partition(".")[0]] for name in self.now]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {
-                    "params": [p],
-                    "weight_decay": options.weight_decay if name.startswith("theta.") else 0.0,
-                }
-                for name, p in self.now.items()
-            ],
-            fused=True,  # few small tensors: one call instead of a dozen
-        )
+        groups = [
+            {
+                "params": [p for name, p in self.now.items() if name.startswith(f"{kind}.")],
+                "peak": peak,
+                "weight_decay": options.weight_decay if kind == "theta" else 0.0,
+            }
+            for kind, peak in peaks.items()
+        ]
+        # fused: one call for many small tensors
+        self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], fused=True)
         self.done = Training(self.snapshot())
 
     @property
@@ -253,8 +252,8 @@ class _Run:
         norm = torch.nn.utils.clip_grad_norm_(list(self.now.values()), clip)
         if bool(norm.isfinite()):
             factor = options.schedule(iteration)
-            for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
-                group["lr"] = peak * factor
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["peak"] * factor
             self.optimizer.step()
         else:
             self.done.skipped += 1

@@ -202,6 +202,8 @@ def _apply_linear(params: Params, name: str, x: Tensor) -> Tensor:
     weight, bias = params[f"{name}.weight"], params[f"{name}.bias"]
     if len(weight) != len(x):  # shared
         return x @ weight[0] + bias[0]
+    if weight.shape[1] == 1:  # a product of columns and rows is no work for a matrix product
+        return torch.addcmul(bias[:, None], x, weight)
     return torch.baddbmm(bias[:, None], x, weight)
 
 
