@@ -131,8 +131,8 @@ def run_benchmark(plan: Plan, out: str | Path, session: Session | None = None) -
         run_contests(contests, entrants, plan, store, session)
     if gathered.missing:
         raise OpenMLError(
-            f"{len(gathered.missing)} of the tasks could not be had, and the rest is done; the same "
-            f"command tries again: {gathered.missing[0]}"
+            f"{len(gathered.missing)} of the tasks could not be had, and the rest is done; the "
+            f"same command tries again: {gathered.missing[0]}"
         )
 
 
