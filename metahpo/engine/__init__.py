@@ -19,11 +19,12 @@ task, a loss is a function from them to one number a task::
 from metahpo.engine.episodes import Episodes, LabelledTasks, TaskSource, pad, task_mean
 from metahpo.engine.inner import spread, unroll
 from metahpo.engine.objective import Objective, Outer, part
-from metahpo.engine.outer import OuterOptions, Progress, Training, train
+from metahpo.engine.outer import Checkpoint, OuterOptions, Progress, Training, train
 from metahpo.engine.rule import InnerRule, Loss, Params
 from metahpo.engine.steps import StepCount
 
 __all__ = [
+    "Checkpoint",
     "Episodes",
     "InnerRule",
     "LabelledTasks",

@@ -51,8 +51,8 @@ class OuterOptions:
         Looks without a better validation loss after which training stops; None = never.
     seed : int, default=0
     compile : bool, default=False
-        Whether to compile the outer gradients: several times as fast on small networks, after
-        some seconds for every new shape of the task batch.
+        Whether to compile the outer gradients: more than twice as fast on small networks, after
+        some seconds for every new shape of the task batch. On a processor it needs a C++ compiler.
     mixed_precision : bool, default=False
         Whether to compute them in bfloat16 where that is safe; on CUDA alone.
 
