@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import plain_loops
@@ -12,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import metahpo.engine
 from metahpo.engine import (
     Episodes,
     InnerRule,
@@ -33,6 +37,18 @@ DOUBLE = torch.float64
 
 def chance(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def test_the_engine_imports_torch_alone() -> None:
+    for path in Path(metahpo.engine.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for name in names:
+                root = name.partition(".")[0]
+                known = root == "torch" or root in sys.stdlib_module_names
+                assert known or name.startswith("metahpo.engine"), f"{path.name} imports {name}"
 
 
 # episodes
