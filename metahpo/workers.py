@@ -1,8 +1,9 @@
 """Several processes on one stored study: trials side by side, that survive each other's deaths.
 
-Workers share nothing but the study and a count of the trials that may still be started. A worker
-that dies takes its place in that count with it; its configuration is queued again by whichever
-process looks next, and what is missing in the end is run by the process that started the workers.
+Workers share nothing but the study and the tickets for the trials that may still be started; each
+begins with one of its own. The ticket of a worker that dies is lost; its configuration is queued
+again by whichever process looks next, and what is missing in the end is run by the process that
+started the workers. So there are never more trials than were asked for.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def _run(
 ) -> bool:
     """Let workers work until all have ended; tell whether Ctrl-C ended them."""
     spawning = multiprocessing.get_context("spawn")  # forking a process that has threads is unsafe
-    tickets = spawning.Semaphore(missing)
+    tickets = spawning.Semaphore(missing - n_workers)
     workers = [
         spawning.Process(target=_work, args=(tuning, shared, tickets, n_workers, i == 0))
         for i in range(n_workers)
@@ -168,7 +169,7 @@ class _Watch:
 def _work(
     tuning: Tuning, shared: SharedStudy, tickets: Semaphore, n_workers: int, first: bool
 ) -> None:
-    """Run trials as long as there are tickets: the body of a worker process."""
+    """Run a trial, and more as long as there are tickets: the body of a worker process."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     os.setsid()  # the terminal's Ctrl-C is the starting process' to hand on
@@ -179,8 +180,6 @@ def _work(
         if not tickets.acquire(block=False):
             study.stop()
 
-    if not tickets.acquire(block=False):
-        return
     search = tuning.unfitted(shared.n_trials, shared.storage, shared.name).set_params(
         timeout=shared.timeout,
         refit=False,

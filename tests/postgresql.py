@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -43,7 +44,7 @@ def postgresql(port: int) -> Iterator[str]:
         try:
             yield _ready(f"postgresql+psycopg://metahpo@127.0.0.1:{port}/postgres")
         finally:
-            server.terminate()
+            server.send_signal(signal.SIGINT)  # "fast": without waiting for whoever is connected
             server.wait()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -19,12 +19,14 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from postgresql import postgresql
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 from test_cli_tune import Tuning
 
 from metahpo import MetaModel, MetaSearchCV
 from metahpo.search.stored import finished, open_storage
 
-N_TRIALS = 14
+N_TRIALS = 8
 
 
 @pytest.fixture(params=["journal", "sqlite", "postgresql"])
@@ -41,22 +43,24 @@ def tuning(tmp_path: Path, tiny_model: MetaModel) -> Tuning:
     return Tuning(tmp_path, tiny_model)
 
 
-def study_in(storage: str) -> optuna.Study | None:
-    """Look at a study without making its tables, which is for the process to do."""
-    try:
-        place: Any = (
-            open_storage(storage)
-            if storage.startswith("journal")
-            else RDBStorage(storage, skip_compatibility_check=True, skip_table_creation=True)
-        )
-        return optuna.load_study(study_name="table-svc", storage=place)
-    except (KeyError, StorageInternalError):  # not made yet
-        return None
-
-
 def trials_in(storage: str) -> list[FrozenTrial]:
-    study = study_in(storage)
-    return [] if study is None else study.get_trials(deepcopy=False)
+    """Look at a study's trials and leave nothing behind: no tables, no open connection."""
+    if storage.startswith("journal"):
+        place: Any = open_storage(storage)
+    else:
+        place = RDBStorage(
+            storage,
+            {"poolclass": NullPool},
+            skip_compatibility_check=True,
+            skip_table_creation=True,
+        )
+    try:
+        study = optuna.load_study(study_name="table-svc", storage=place)
+        return study.get_trials(deepcopy=False)
+    except (KeyError, StorageInternalError, SQLAlchemyError):  # not made yet, or locked
+        return []
+    finally:
+        place.remove_session()
 
 
 def claimed(trials: list[FrozenTrial], *states: TrialState) -> set[int]:
@@ -65,14 +69,17 @@ def claimed(trials: list[FrozenTrial], *states: TrialState) -> set[int]:
     return {claim[1] for claim in found if claim is not None}
 
 
-def a_worker(process: subprocess.Popen[str], storage: str) -> int:
-    """Wait until trials are finished and another is running, and return who runs that one."""
+def stopped_worker(process: subprocess.Popen[str], storage: str) -> int:
+    """Stop a worker in the midst of a trial, when another is finished, and return its number."""
     while process.poll() is None:
         trials = trials_in(storage)
-        running = claimed(trials, TrialState.RUNNING)
-        if running and claimed(trials, TrialState.COMPLETE):
-            return running.pop()
-        time.sleep(0.05)
+        if claimed(trials, TrialState.COMPLETE):
+            for worker in claimed(trials, TrialState.RUNNING):
+                os.kill(worker, signal.SIGSTOP)
+                if worker in claimed(trials_in(storage), TrialState.RUNNING):
+                    return worker
+                os.kill(worker, signal.SIGCONT)
+        time.sleep(0.2)
     raise AssertionError(process.communicate()[1])
 
 
@@ -102,15 +109,19 @@ def test_one_of_several_workers_is_killed_and_the_others_go_on(
     n_workers = 4 if storage.startswith("postgresql") else 3
     options = ["--trials", str(N_TRIALS), "--workers", str(n_workers), "--storage", storage]
     with tuning.start(*options) as process:
-        victim = a_worker(process, storage)
+        victim = stopped_worker(process, storage)
         os.kill(victim, signal.SIGKILL)
-        _, err = process.communicate(timeout=240)
+        _, err = process.communicate()
     assert process.returncode == 0, err
     assert "a worker process ended with signal SIGKILL" in err
     trials = trials_in(storage)
     check_complete(trials, tuning)
     others = claimed(trials, TrialState.COMPLETE) - {victim, process.pid}
     assert len(others) == n_workers - 1
+    (lost,) = [t for t in trials if t.state == TrialState.FAIL]
+    assert lost.user_attrs["metahpo:process"][1] == victim
+    again = [t for t in trials if t.params == lost.params and t.state == TrialState.COMPLETE]
+    assert len(again) == bool(lost.params)  # what it was trying was tried by another
 
     code, _, err = tuning.run(*options)  # there is nothing left to do
     assert (code, trials_in(storage)) == (0, trials), err
@@ -120,7 +131,7 @@ def test_workers_end_with_the_process_that_started_them(tuning: Tuning) -> None:
     storage = f"sqlite:///{tuning.folder / 'study.db'}"
     options = ["--trials", str(N_TRIALS), "--workers", "2", "--storage", storage]
     with tuning.start(*options) as process:
-        a_worker(process, storage)
+        os.kill(stopped_worker(process, storage), signal.SIGCONT)
         workers = psutil.Process(process.pid).children()
         process.kill()
         _, alive = psutil.wait_procs(workers, timeout=60)
@@ -135,9 +146,9 @@ def test_ctrl_c_keeps_what_the_workers_have(tuning: Tuning) -> None:
     storage = f"journal:///{tuning.folder / 'study.log'}"
     options = ["--trials", "500", "--workers", "2", "--storage", storage]
     with tuning.start(*options) as process:
-        a_worker(process, storage)
+        os.kill(stopped_worker(process, storage), signal.SIGCONT)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate()
     assert process.returncode == 0, err
     assert "of 500 trials; the same command goes on" in err
     assert "a worker process ended" not in err
