@@ -82,7 +82,7 @@ def play(
 ) -> pd.DataFrame:
     """Run, or go on with, a benchmark on hills, and read all of it."""
     session = Session(engine or Engine(), watcher=watcher or Silent(), **session)
-    with Store(out).opened(a_plan, "test", 1, resume=True) as store:
+    with Store(out).opened(a_plan, "test", 1, resume=session.resume) as store:
         for folder in session.merge:
             store.take_over(folder)
         run_contests(contests, a_plan.entrants, a_plan, store, session)

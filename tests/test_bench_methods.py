@@ -30,12 +30,12 @@ def hill(seed: int = 0) -> Problem:
     earlier = benching.hills(1)[0].problem(0, 5).evaluations
     features = pd.DataFrame({"where": [0.0, 1.0, 2.0]}, index=["0", "1", "2"])
     told = MetaDataset.from_frames(earlier.trials, features, space=benching.SPACE)
-    problem = benching.hills(1)[0].problem(seed, 14)
+    problem = benching.hills(1)[0].problem(seed, 12)
     knowledge = Knowledge(problem.knowledge.model, lambda: told, lambda: {"where": 2.5})
-    return Problem(benching.SPACE, "maximize", "height", seed, 14, knowledge)
+    return Problem(benching.SPACE, "maximize", "height", seed, 12, knowledge)
 
 
-def climb(name: str, seed: int = 0, n: int = 14) -> list[tuple[dict, float]]:
+def climb(name: str, seed: int = 0, n: int = 12) -> list[tuple[dict, float]]:
     problem = hill(seed)
     tuner = find_method(name).make(problem)
     trials = []

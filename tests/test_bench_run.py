@@ -148,6 +148,16 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, log: Path) -> None:
     assert evaluations() == 20 + 2 * 5 + 2 * 3 * 5
 
 
+def test_it_can_start_over(tmp_path: Path, log: Path) -> None:
+    hills = benching.hills(1, log=str(log))
+    benching.play(tmp_path / "out", benching.plan("random", "tpe_default"), hills)
+    plan = benching.plan("random", budget=Budget(trials=3))
+    runs = benching.play(tmp_path / "out", plan, hills, resume=False)
+    assert once_each(runs, 2, n_trials=3)
+    assert len(list(log.iterdir())) == 2 * 2 * 5 + 2 * 3
+    assert len(read_record(tmp_path / "out")["sessions"]) == 1
+
+
 def test_results_of_two_machines_are_merged(tmp_path: Path, log: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     hills = benching.hills(2, log=str(log))

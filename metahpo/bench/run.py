@@ -27,7 +27,7 @@ from metahpo.metamodel import MetaModel
 from metahpo.openml import OpenMLError, fetch_suite
 
 _DEATHS = 3  # of worker processes in a row, after which it is not chance
-_IDLE_SECONDS = 30  # after which a worker ends; so those of a killed run do not linger
+_IDLE_SECONDS = 120  # after which a worker ends; so those of a killed run do not linger
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
