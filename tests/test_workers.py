@@ -45,15 +45,10 @@ def tuning(tmp_path: Path, tiny_model: MetaModel) -> Tuning:
 
 def trials_in(storage: str) -> list[FrozenTrial]:
     """Look at a study's trials and leave nothing behind: no tables, no open connection."""
-    if storage.startswith("journal"):
-        place: Any = open_storage(storage)
-    else:
-        place = RDBStorage(
-            storage,
-            {"poolclass": NullPool},
-            skip_compatibility_check=True,
-            skip_table_creation=True,
-        )
+    try:
+        place = _for_looking(storage)
+    except SQLAlchemyError:  # its tables are not made yet
+        return []
     try:
         study = optuna.load_study(study_name="table-svc", storage=place)
         return study.get_trials(deepcopy=False)
@@ -61,6 +56,13 @@ def trials_in(storage: str) -> list[FrozenTrial]:
         return []
     finally:
         place.remove_session()
+
+
+def _for_looking(storage: str) -> Any:
+    if storage.startswith("journal"):
+        return open_storage(storage)
+    unpooled = {"poolclass": NullPool}
+    return RDBStorage(storage, unpooled, skip_compatibility_check=True, skip_table_creation=True)
 
 
 def claimed(trials: list[FrozenTrial], *states: TrialState) -> set[int]:
