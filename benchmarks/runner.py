@@ -131,7 +131,7 @@ def speed_up(folder: Path, sleep: float) -> dict[str, Any]:
     """Measure how much faster more workers are, after each pool has been started once."""
     seconds = {}
     for jobs in (1, 2, 4, 8):
-        run(folder / f"start{jobs}", jobs, 1, 1, jobs=jobs)
+        run(folder / f"start{jobs}", jobs, 1, 1, jobs=jobs, sleep=5.0)  # so that each gets one
         seconds[jobs] = run(folder / f"speed{jobs}", 32, 1, 10, jobs=jobs, sleep=sleep)
     return {
         "sleep": sleep,
