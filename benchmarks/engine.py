@@ -97,7 +97,7 @@ def pictures(queries: int) -> TaskSource:
 
 def conv4(steps: int, queries: int, goals: Mapping[str, float], turn: int) -> Setting:
     """Return a setting of 32 tasks; in parts of 8, their activations stay near the processor."""
-    name = f"Conv4, 5-way 1-shot, 32 tasks, {queries} queries a class, {steps} steps"
+    name = f"Conv4, 5-way 1-shot, 32 tasks, queries a class: {queries}, steps: {steps}"
     source = partial(pictures, queries)
     loss = "cross_entropy"
     return Setting(name, Conv4(5), PlainConv4, source, loss, 32, steps, goals, (turn, turn), 4)
