@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,9 @@ import pytest
 
 if TYPE_CHECKING:
     from metahpo import MetaModel
+
+# a suite started in the background ignores Ctrl-C, and so would the processes that it starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 

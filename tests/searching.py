@@ -21,7 +21,8 @@ def knowing(space: Space) -> MetaModel:
     numbers = sum(column.choice is None for column in space.columns)
     width = len(space.columns) + numbers
     nothing = FeatureNet((np.zeros((1, width, 0)),), (np.zeros((1, 0)),))
-    return replace(MetaModel.blank(), space=space, features=nothing)
+    blank = MetaModel.blank()
+    return replace(blank, space=space, experience=replace(blank.experience, features=nothing))
 
 
 def small_table(

@@ -180,7 +180,9 @@ def test_what_is_not_installed_is_not_suggested(iris: Path, tmp_path: Path, run:
     """A model of all learners was trained where there were more, or others, than here."""
     pool = TWO.sample(40, seed=0)
     assert {config["learner"] for config in pool} == {"svc", "exotic"}
-    model = replace(knowing(TWO), pool=pool, memory=np.zeros((40, 0)))
+    blank = knowing(TWO)
+    remembering = replace(blank.experience, pool=pool, memory=np.zeros((40, 0)))
+    model = replace(blank, experience=remembering)
     model.save(tmp_path / "auto")
     command = ("suggest", iris, "-t", "species", "--model", tmp_path / "auto", "-n", "40")
     code, out, err = run(*command, "--json")
