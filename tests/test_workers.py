@@ -47,7 +47,7 @@ def trials_in(storage: str) -> list[FrozenTrial]:
     """Look at a study's trials and leave nothing behind: no tables, no open connection."""
     try:
         place = _for_looking(storage)
-    except SQLAlchemyError:  # its tables are not made yet
+    except StorageInternalError:  # its tables are not made yet
         return []
     try:
         study = optuna.load_study(study_name="table-svc", storage=place)
