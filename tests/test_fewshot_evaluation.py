@@ -193,7 +193,7 @@ def test_the_page_holds_what_was_measured(
     write_numbers(tmp_path, "waves", {"session": SESSION}, rows)
     facts, again = read_numbers(tmp_path / "waves.json")
     assert facts == {"session": SESSION}
-    pd.testing.assert_frame_equal(again, rows, check_dtype=False, atol=1e-5)
+    pd.testing.assert_frame_equal(again, rows, check_dtype=False, rtol=1e-5)
     json.loads((tmp_path / "waves.json").read_text(), parse_constant=pytest.fail)  # no NaN
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,20 @@ def write_page(folder: Path, name: str, page: str) -> None:
 def write_numbers(folder: Path, name: str, facts: Mapping[str, Any], rows: pd.DataFrame) -> None:
     """Write NAME.json: the facts, then ``columns`` and ``rows`` of a table, one row a line.
 
-    What is no number is null.
+    Numbers have six significant digits; what is none, or not finite, is null.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    cells = rows.round(6).astype(object).where(rows.notna(), None)
-    lines = ",\n".join(json.dumps(row) for row in cells.to_numpy().tolist())
+    cells = rows.astype(object).to_numpy().tolist()
+    lines = ",\n".join(json.dumps([_plain(cell) for cell in row]) for row in cells)
     head = json.dumps({**facts, "columns": list(rows.columns)}, indent=1).removesuffix("\n}")
     with replace_file(folder / f"{name}.json") as temporary:
         temporary.write_text(f'{head},\n "rows": [\n{lines}\n]}}\n')
+
+
+def _plain(cell: Any) -> Any:
+    if not isinstance(cell, float):
+        return cell
+    return float(f"{cell:.6g}") if isfinite(cell) else None
 
 
 def read_numbers(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
