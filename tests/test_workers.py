@@ -19,6 +19,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from postgresql import postgresql
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 from test_cli_tune import Tuning
@@ -45,10 +46,15 @@ def tuning(tmp_path: Path, tiny_model: MetaModel) -> Tuning:
 
 def trials_in(storage: str) -> list[FrozenTrial]:
     """Look at a study's trials and leave nothing behind: no tables, no open connection."""
-    try:
-        place = _for_looking(storage)
-    except StorageInternalError:  # its tables are not made yet
+    unpooled = {"poolclass": NullPool}
+    if storage.startswith("journal"):
+        place: Any = open_storage(storage)
+    elif not _begun(create_engine(storage, **unpooled)):
         return []
+    else:
+        place = RDBStorage(
+            storage, unpooled, skip_compatibility_check=True, skip_table_creation=True
+        )
     try:
         study = optuna.load_study(study_name="table-svc", storage=place)
         return study.get_trials(deepcopy=False)
@@ -58,11 +64,13 @@ def trials_in(storage: str) -> list[FrozenTrial]:
         place.remove_session()
 
 
-def _for_looking(storage: str) -> Any:
-    if storage.startswith("journal"):
-        return open_storage(storage)
-    unpooled = {"poolclass": NullPool}
-    return RDBStorage(storage, unpooled, skip_compatibility_check=True, skip_table_creation=True)
+def _begun(engine: Engine) -> bool:
+    """Tell whether there is a trial; until then Optuna, looking on, would join in making tables."""
+    try:
+        with engine.connect() as connection:
+            return connection.execute(text("SELECT COUNT(*) FROM trials")).scalar_one() > 0
+    except SQLAlchemyError:
+        return False
 
 
 def claimed(trials: list[FrozenTrial], *states: TrialState) -> set[int]:
