@@ -65,7 +65,7 @@ def trials_in(storage: str) -> list[FrozenTrial]:
 
 
 def _begun(engine: Engine) -> bool:
-    """Tell whether there is a trial; until then Optuna, looking on, would join in making tables."""
+    """Tell whether there is a trial: before, Optuna would join in the making of tables."""
     try:
         with engine.connect() as connection:
             return connection.execute(text("SELECT COUNT(*) FROM trials")).scalar_one() > 0
