@@ -10,7 +10,7 @@ demo: .venv/ready
 
 test: .venv/ready .venv/optuna4 lint types
 	PYTHONPATH=.venv/optuna4 $(BIN)/python -m pytest tests/test_sampler.py
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/ready
 	$(BIN)/ruff check .
