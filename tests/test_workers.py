@@ -130,8 +130,9 @@ def test_one_of_several_workers_is_killed_and_the_others_go_on(
     assert len(others) == n_workers - 1
     (lost,) = [t for t in trials if t.state == TrialState.FAIL]
     assert lost.user_attrs["metahpo:process"][1] == victim
-    again = [t for t in trials if t.params == lost.params and t.state == TrialState.COMPLETE]
-    assert len(again) == bool(lost.params)  # what it was trying was tried by another
+    complete = [t for t in trials if t.state == TrialState.COMPLETE]
+    # what it was trying, which may have been suggested in part only, was tried by another
+    assert any(lost.params.items() <= trial.params.items() for trial in complete)
 
     code, _, err = tuning.run(*options)  # there is nothing left to do
     assert (code, trials_in(storage)) == (0, trials), err
