@@ -366,16 +366,17 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
 
 
 class Assassin(Silent):
-    """Kills a worker once a few units are through and it has done some of them."""
+    """Kills a worker once a unit is through and the worker has done some of it or of others."""
 
-    def __init__(self, victim: subprocess.Popen, log: Path) -> None:
-        self.victim, self.log, self.struck = victim, log, False
+    def __init__(self, workers: list[subprocess.Popen], log: Path) -> None:
+        self.workers, self.log = workers, log
+        self.victim: subprocess.Popen | None = None
 
     def unit(self, rows: pd.DataFrame) -> None:
-        evaluated = {path.name.split("-")[1] for path in self.log.iterdir()}
-        if not self.struck and str(self.victim.pid) in evaluated:
+        if self.victim is None:
+            evaluated = {path.name.split("-")[1] for path in self.log.iterdir()}
+            self.victim = next(w for w in self.workers if str(w.pid) in evaluated)
             self.victim.kill()
-            self.struck = True
 
 
 def test_a_cluster_loses_a_worker_and_no_result(
@@ -383,7 +384,7 @@ def test_a_cluster_loses_a_worker_and_no_result(
 ) -> None:
     address, workers = cluster
     plan = benching.plan("random", "tpe_default", seeds=(0, 1, 2))
-    assassin = Assassin(workers[0], log)
+    assassin = Assassin(workers, log)
     runs = benching.play(
         tmp_path / "out",
         plan,
@@ -391,11 +392,12 @@ def test_a_cluster_loses_a_worker_and_no_result(
         Engine(dask=address),
         assassin,
     )
-    assert assassin.struck
-    assert workers[0].wait() == -signal.SIGKILL
+    assert assassin.victim is not None
+    assert assassin.victim.wait() == -signal.SIGKILL
+    (other,) = [worker for worker in workers if worker is not assassin.victim]
     assert once_each(runs, 4 * 2 * 3)
     by_pid = pd.Series([path.name.split("-")[1] for path in log.iterdir()]).value_counts()
-    assert by_pid[str(workers[1].pid)] > by_pid[str(workers[0].pid)]
+    assert by_pid[str(other.pid)] > by_pid[str(assassin.victim.pid)]
     alone = benching.play(tmp_path / "alone", plan, benching.hills(4))
     pd.testing.assert_frame_equal(without_times(runs), without_times(alone))
 
