@@ -90,7 +90,7 @@ def assert_as_grid_search(done: MetaSearchCV, X: Any, y: Any, **fit_params: Any)
         {"scoring": lambda model, X, y: {"x": model.score(X, y), "y": 1.0}, "refit": "x"},
         {"cv": [(np.arange(40), np.arange(40, 60)), (np.arange(20, 60), np.arange(20))]},
     ],
-    ids=str,
+    ids=lambda options: "-".join(options) or "plain",
 )
 def test_results_are_grid_search_s_own(options: dict[str, Any]) -> None:
     assert_as_grid_search(search(**options).fit(X, Y), X, Y)
