@@ -14,9 +14,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from metahpo import MetaDataset, MetaModel, Space
 from metahpo.bench.contest import Contest, Trial
+from metahpo.bench.engine import Engine
 from metahpo.bench.plan import Budget, Entrant, Plan
 from metahpo.bench.problem import Knowledge, Problem
-from metahpo.bench.run import Engine, Session, Silent, run_contests
+from metahpo.bench.run import Session, Silent, run_contests
 from metahpo.bench.runs import Watcher, read_runs
 from metahpo.bench.store import Store
 

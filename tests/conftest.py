@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -15,6 +16,10 @@ import pytest
 
 if TYPE_CHECKING:
     from metahpo import MetaModel
+
+# two processes test at once; threads of theirs would only wait for one another, and on a machine
+# that lends fewer cores than it shows they wait for most of the time (read as libraries load)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # a suite started in the background ignores Ctrl-C, and so would the processes that it starts
 signal.signal(signal.SIGINT, signal.default_int_handler)

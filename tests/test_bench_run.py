@@ -17,9 +17,10 @@ import benching
 import pandas as pd
 import pytest
 
+from metahpo.bench.engine import Engine
 from metahpo.bench.plan import Budget, Entrant
 from metahpo.bench.ring import Unit, play
-from metahpo.bench.run import Engine, Silent
+from metahpo.bench.run import Silent
 from metahpo.bench.runs import SCHEMA, UNIT, read_record, read_runs
 
 TESTS = Path(__file__).parent
@@ -229,7 +230,7 @@ def start(out: Path, log: Path, *, jobs: int = 1, limit: int | None = None) -> s
     code = f"""if True:
         import benching
         from pathlib import Path
-        from metahpo.bench.run import Engine
+        from metahpo.bench.engine import Engine
         plan = benching.plan("random", "tpe_default")
         hills = benching.hills(4, seconds=0.02, log={str(log)!r})
         try:
@@ -340,8 +341,10 @@ def test_a_full_disk(little_room: tuple[Path, int], log: Path, tmp_path: Path) -
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
-    """A Dask scheduler and two worker processes."""
+def cluster(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[tuple[str, list[subprocess.Popen]]]:
+    """A Dask scheduler and worker processes, two by default."""
     pytest.importorskip("distributed")
     quiet = {"env": ENVIRONMENT, "stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
     python = [sys.executable, "-W", "ignore", "-m"]
@@ -358,7 +361,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
     address = json.loads(file.read_text())["address"]
     command = [*python, "distributed.cli.dask_worker", address, *here]
     command += ["--nthreads", "1", "--no-nanny", "--local-directory", str(tmp_path)]
-    workers = [subprocess.Popen(command, **quiet) for _ in range(2)]
+    workers = [subprocess.Popen(command, **quiet) for _ in range(getattr(request, "param", 2))]
     yield address, workers
     for process in (*workers, scheduler):
         process.kill()
@@ -375,6 +378,7 @@ class Assassin(Silent):
     def unit(self, rows: pd.DataFrame) -> None:
         if self.victim is None:
             evaluated = {path.name.split("-")[1] for path in self.log.iterdir()}
+            assert evaluated <= {str(worker.pid) for worker in self.workers}
             self.victim = next(w for w in self.workers if str(w.pid) in evaluated)
             self.victim.kill()
 
@@ -400,6 +404,17 @@ def test_a_cluster_loses_a_worker_and_no_result(
     assert by_pid[str(other.pid)] > by_pid[str(assassin.victim.pid)]
     alone = benching.play(tmp_path / "alone", plan, benching.hills(4))
     pd.testing.assert_frame_equal(without_times(runs), without_times(alone))
+
+
+@pytest.mark.parametrize("cluster", [1], indirect=True)
+def test_a_cluster_of_one_does_the_work(
+    cluster: tuple[str, list[subprocess.Popen]], tmp_path: Path, log: Path
+) -> None:
+    address, (worker,) = cluster
+    contests = benching.hills(2, log=str(log))
+    runs = benching.play(tmp_path / "out", benching.plan(), contests, Engine(dask=address))
+    assert once_each(runs, 2 * 2)
+    assert {path.name.split("-")[1] for path in log.iterdir()} == {str(worker.pid)}
 
 
 def test_no_scheduler(tmp_path: Path) -> None:

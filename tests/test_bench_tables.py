@@ -22,8 +22,9 @@ from sklearn.metrics import get_scorer
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from metahpo import MetaDataset, MetaModel, learners
+from metahpo.bench.gathering import gather
 from metahpo.bench.plan import Plan, declared_plan, load_plan
-from metahpo.bench.run import Session, gather, run_benchmark
+from metahpo.bench.run import Session, run_benchmark
 from metahpo.bench.runs import read_record, read_runs
 from metahpo.bench.sources import BundledSource, OpenMLSource
 from metahpo.bench.store import Store
@@ -153,7 +154,7 @@ def experience(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 def contests(plan: Plan, folder: Path) -> list:
     with Store(folder).opened(plan, "", 1, resume=True) as store:
-        return list(gather(plan, store, Session()).contests)
+        return list(gather(plan, store, print).contests)
 
 
 def test_a_task_that_the_model_has_seen_is_refused(
@@ -286,18 +287,18 @@ def test_openml_in_trouble(
         with Store(tmp_path).opened(plan, "", 1, resume=True) as store:
             session = Session(say=said.append)
             if what == "a slow server":
-                assert gather(plan, store, session).contests
+                assert gather(plan, store, session.say).contests
             else:
                 with pytest.raises(OpenMLError, match="11") as caught:
-                    gather(plan, store, session)
+                    gather(plan, store, session.say)
                 assert "\n" not in str(caught.value)
                 assert len(said) == 1
             assert trouble.seen
             # once it is well again, so is the benchmark: nothing broken was kept
             trouble.is_broken = lambda number, path: False
-            (contest,) = gather(plan, store, Session()).contests
+            (contest,) = gather(plan, store, print).contests
             before = trouble.seen
-            gather(plan, store, Session())
+            gather(plan, store, print)
             assert trouble.seen == before
     X, y = read_table(contest.part.train)
     rows = fetch_split(11, 0)[0]

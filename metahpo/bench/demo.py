@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from metahpo.bench.engine import Engine
+from metahpo.bench.gathering import gather
 from metahpo.bench.methods import methods
 from metahpo.bench.plan import Budget, Entrant, Plan
 from metahpo.bench.report.anytime import draw_curves
 from metahpo.bench.report.summary import to_markdown
 from metahpo.bench.report.tasks import TaskStanding, summarize, tasks_table
-from metahpo.bench.run import Engine, Session, gather, run_contests
+from metahpo.bench.run import Session, run_contests
 from metahpo.bench.runs import Watcher, read_runs
 from metahpo.bench.store import Store
 
@@ -63,7 +65,7 @@ def run_demo(out: Path, *, n_jobs: int = 2, watcher: Watcher) -> list[TaskStandi
     """
     session = Session(Engine(n_jobs), watcher=watcher)
     with Store(out).opened(PLAN, "metahpo demo", n_jobs, resume=True) as store:
-        found = gather(PLAN, store, session).contests
+        found = gather(PLAN, store, session.say).contests
         contests = [c for c in found if c.learner.startswith(LEARNERS[c.task])]
         run_contests(contests, PLAN.entrants, PLAN, store, session)
     runs = _in_order(read_runs([out]))

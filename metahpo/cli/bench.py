@@ -99,8 +99,9 @@ def command(
     What is finished is on disk at once. The same command goes on where it was stopped, and one
     with more seeds, methods or tasks does what is missing.
     """
+    from metahpo.bench.engine import Engine
     from metahpo.bench.report import write_report
-    from metahpo.bench.run import Engine, Session, run_benchmark
+    from metahpo.bench.run import Session, run_benchmark
     from metahpo.cli.scoreboard import Scoreboard
 
     given = {
