@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 from metahpo.bench.methods import Method, find_method
 from metahpo.collect import Settings
+from metahpo.declared import read_declaration, typed
 from metahpo.metamodel import DEFAULT
 
 Source = Literal["suite", "tasks", "datasets", "histories"]
@@ -186,19 +186,12 @@ def load_plan(path: str | Path, changes: Mapping[str, Any] | None = None) -> Pla
         Naming the file and the key that is missing, unknown or of the wrong type.
     """
     path = Path(path)
-    try:
-        declared = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"there is no benchmark file {path}") from None
-    except IsADirectoryError:
-        raise ValueError(f"{path} is a folder; give a benchmark's TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from error
-    try:
-        declared = {"name": path.stem, **declared, **(changes or {})}
-        return declared_plan(declared, folder=path.parent)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+
+    def check(declared: dict[str, Any]) -> Plan:
+        named = {"name": path.stem, **declared, **(changes or {})}
+        return declared_plan(named, folder=path.parent)
+
+    return read_declaration(path, "benchmark file", check)
 
 
 def declared_plan(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
@@ -209,11 +202,11 @@ def declared_plan(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
     ValueError
         Naming the key that is missing, unknown or of the wrong type.
     """
-    _check_types(declared)
+    declared = _checked(declared)
     source = _source(declared)
     _refuse_foreign(declared, source)
     where = declared[source]
-    entrants = _entrants(declared.get("methods", list(METHODS)))
+    entrants = _entrants(declared.get("methods", METHODS))
     for entrant in entrants:
         if source == "histories" and not entrant.found.on_candidates:
             raise ValueError(f"methods holds {entrant.method!r}, which cannot run on histories")
@@ -237,10 +230,10 @@ def declared_plan(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
     return Plan(
         name=declared["name"],
         source=source,
-        where=_path(where, folder) if source == "histories" else _tupled(where),
+        where=_path(where, folder) if source == "histories" else where,
         entrants=entrants,
-        learners=tuple(declared.get("learners", ())),
-        tables=tuple(declared.get("tables", ())),
+        learners=declared.get("learners", ()),
+        tables=declared.get("tables", ()),
         defaults=_defaults(declared.get("defaults", {})),
         budget=_budget(declared),
         seeds=_seeds(declared.get("seeds", N_SEEDS)),
@@ -254,60 +247,47 @@ def declared_plan(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
     )
 
 
-_NUMBER, _COUNT, _LIST = (int, float), int, list
-_TYPES: dict[str, type | tuple[type, ...]] = {
+_TYPES: dict[str, Any] = {
     "name": str,
-    "suite": (int, str),
-    "tasks": _LIST,
-    "datasets": _LIST,
+    "suite": int | str,
+    "tasks": tuple[int, ...],
+    "datasets": tuple[str, ...],
     "histories": str,
-    "tables": _LIST,
-    "learners": _LIST,
+    "tables": tuple[str, ...],
+    "learners": tuple[str, ...],
     "metric": str,
-    "trials": _COUNT,
-    "seconds": _NUMBER,
-    "seeds": (int, list),
-    "folds": _LIST,
-    "held_out": _COUNT,
+    "trials": int,
+    "seconds": float,
+    "seeds": int | tuple[int, ...],
+    "folds": tuple[int, ...],
+    "held_out": int,
     "defaults": dict,
     "nested": bool,
-    "n_folds": _COUNT,
-    "max_rows": _COUNT,
-    "max_columns": _COUNT,
-    "time_limit": _NUMBER,
+    "n_folds": int,
+    "max_rows": int,
+    "max_columns": int,
+    "time_limit": float,
     "model": str,
     "evaluations": str,
     "refit": bool,
     "baseline": str,
-    "methods": _LIST,
+    "methods": tuple[str | dict, ...],  # type: ignore[type-arg]
 }
-_ITEMS = {"tasks": int, "datasets": str, "tables": str, "learners": str, "folds": int}
 _LEAST = {"trials": 1, "held_out": 1, "n_folds": 2, "max_rows": 10, "max_columns": 1}
 _NOT_FOR_HISTORIES = ("learners", "nested", "max_rows", "max_columns", "time_limit")
 _ONLY_FOR_HISTORIES = ("tables", "held_out", "defaults")
 
 
-def _check_types(declared: Mapping[str, Any]) -> None:
-    for name, value in declared.items():
-        if name not in _TYPES:
-            raise ValueError(f"unknown key {name!r}; known are {', '.join(sorted(_TYPES))}")
-        wanted = _TYPES[name]
-        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-            raise ValueError(f"{name} is {value!r}, which is of the wrong type")
-        if value in ([], ""):
+def _checked(declared: Mapping[str, Any]) -> dict[str, Any]:
+    values = typed(declared, _TYPES)
+    for name, value in values.items():
+        if value in ((), ""):
             raise ValueError(f"{name} is empty")
-        if name in _ITEMS:
-            _check_items(name, declared[name], _ITEMS[name])
-        if name in _LEAST and declared[name] < _LEAST[name]:
+        if name in _LEAST and value < _LEAST[name]:
             raise ValueError(f"{name} is {value}; it must be at least {_LEAST[name]}")
-        if name in ("seconds", "time_limit") and not declared[name] > 0:
+        if name in ("seconds", "time_limit") and not value > 0:
             raise ValueError(f"{name} is {value}; it must be positive")
-
-
-def _check_items(name: str, items: Sequence[Any], wanted: type) -> None:
-    for item in items:
-        if not isinstance(item, wanted) or isinstance(item, bool):
-            raise ValueError(f"{name} holds {item!r}; a list of {wanted.__name__} is needed")
+    return values
 
 
 def _source(declared: Mapping[str, Any]) -> Source:
@@ -336,13 +316,12 @@ def _budget(declared: Mapping[str, Any]) -> Budget:
     return Budget(trials=declared.get("trials", N_TRIALS))
 
 
-def _seeds(seeds: int | Sequence[Any]) -> tuple[int, ...]:
+def _seeds(seeds: int | tuple[int, ...]) -> tuple[int, ...]:
     if isinstance(seeds, int):
-        seeds = list(range(seeds))
-    wrong = [s for s in seeds if not isinstance(s, int) or isinstance(s, bool) or s < 0]
-    if wrong or len(set(seeds)) != len(seeds) or not seeds:
+        seeds = tuple(range(seeds))
+    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
         raise ValueError("seeds must be how many, or a list of different numbers from 0")
-    return tuple(seeds)
+    return seeds
 
 
 def _entrants(declared: Sequence[Any]) -> tuple[Entrant, ...]:
@@ -370,10 +349,6 @@ def _defaults(declared: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         if not isinstance(value, Mapping):
             raise ValueError(f"defaults holds {name} = {value!r}; give it a table of parameters")
     return dict(declared)
-
-
-def _tupled(where: Any) -> Any:
-    return tuple(where) if isinstance(where, list) else where
 
 
 def _path(text: str, folder: Path) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import TextColumn, TimeElapsedColumn
 
+from metahpo.cli.bar import Bar
 from metahpo.cli.console import err
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-class TrialMeter:
+class TrialMeter(Bar):
     """Counts a study's finished trials and shows the best score so far; an Optuna callback.
 
     Parameters
@@ -30,28 +30,8 @@ class TrialMeter:
         self._metric = metric
         self._best = -math.inf
         self._total = total
-        self._bar = Progress(
-            TextColumn("  trials"),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-            console=err,
-            disable=not err.is_terminal,
-        )
+        super().__init__(TimeElapsedColumn(), TextColumn("{task.description}"), label="trials")
         self._task = self._bar.add_task("", total=total)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
 
     def __call__(self, study: Study, trial: FrozenTrial) -> None:
         """Count the trials that are finished, whoever ran them, and look at the latest."""

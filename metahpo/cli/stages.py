@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import Self
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TaskID, TextColumn, TimeRemainingColumn
 
+from metahpo.cli.bar import Bar
 from metahpo.cli.console import err
 
 _LINE_SECONDS = 30.0
 _BAR_SECONDS = 0.1  # a fast loop must not spend its time on the bar
 
 
-class StageMeter:
+class StageMeter(Bar):
     """Shows one bar for each thing that is worked on, one after the other.
 
     Parameters
@@ -32,30 +24,14 @@ class StageMeter:
 
     def __init__(self, unit: str) -> None:
         self._unit = unit
-        self._bar = Progress(
-            TextColumn("  {task.description}"),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
+        super().__init__(
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[words]}"),
-            console=err,
-            disable=not err.is_terminal,
+            label="{task.description}",
         )
         self._name = ""
         self._line: TaskID | None = None
         self._said = time.monotonic()
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
 
     def at(self, name: str, done: int, total: int, words: str = "") -> None:
         """Say that `done` of `total` units of something are through."""

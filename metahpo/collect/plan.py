@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
+from metahpo.declared import read_declaration, typed
 from metahpo.space import Config, Space
 
 
@@ -95,17 +95,7 @@ def load_collection_file(path: str | Path) -> CollectionPlan:
     ValueError
         Naming the file and the key that is missing, unknown or of the wrong type.
     """
-    path = Path(path)
-    try:
-        declared = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"there is no collection file {path}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from error
-    try:
-        return declared_plan(declared)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return read_declaration(Path(path), "collection file", declared_plan)
 
 
 def declared_plan(declared: Mapping[str, Any]) -> CollectionPlan:
@@ -116,46 +106,29 @@ def declared_plan(declared: Mapping[str, Any]) -> CollectionPlan:
     ValueError
         Naming the key that is missing, unknown or of the wrong type.
     """
-    for name in declared:
-        if name not in _TYPES:
-            raise ValueError(f"unknown key {name!r}; known are {', '.join(sorted(_TYPES))}")
-    for name, value in declared.items():
-        if isinstance(value, bool) or not isinstance(value, _TYPES[name]):
-            raise ValueError(f"{name} is {value!r}, which is of the wrong type")
+    declared = typed(declared, _TYPES)
     for name in ("task", "learners", "n_configs"):
         if name not in declared:
             raise ValueError(f"the key {name!r} is missing")
-    if declared["task"] not in DEFAULT_METRIC:
-        raise ValueError(f"task is {declared['task']!r}; choose classification or regression")
     if ("tasks" in declared) == ("suite" in declared):
         raise ValueError("give either tasks (OpenML task ids) or suite, not both")
-    for name, kind in {"learners": str, "tasks": int}.items():
-        for item in declared.get(name, []):
-            if not isinstance(item, kind):
-                raise ValueError(f"{name} holds {item!r}; a list of {kind.__name__} is needed")
     rules = {f.name: declared[f.name] for f in dataclasses.fields(Settings) if f.name in declared}
     rules.setdefault("metric", DEFAULT_METRIC[declared["task"]])
     return CollectionPlan(
         settings=Settings(**rules),
-        learners=tuple(declared["learners"]),
+        learners=declared["learners"],
         n_configs=declared["n_configs"],
-        tasks=tuple(declared.get("tasks", ())),
+        tasks=declared.get("tasks", ()),
         suite=declared.get("suite"),
     )
 
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "task": str,
-    "metric": str,
-    "n_folds": int,
-    "max_rows": int,
-    "max_columns": int,
-    "time_limit": (int, float),
-    "seed": int,
-    "learners": list,
+_TYPES = {
+    **get_type_hints(Settings),
+    "learners": tuple[str, ...],
     "n_configs": int,
-    "tasks": list,
-    "suite": (int, str),
+    "tasks": tuple[int, ...],
+    "suite": int | str,
 }
 
 

@@ -19,7 +19,6 @@ are, the MetaDataset in ``dataset/`` and the MetaModel in ``model/``.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -31,6 +30,7 @@ from typing import Any
 import pandas as pd
 
 from metahpo.collect.plan import configurations
+from metahpo.declared import check_keys, fits, read_declaration
 from metahpo.fewshot.ledger import Ledger, Record
 from metahpo.fewshot.meta_features import describe_family
 from metahpo.fewshot.taskfile import FewShotPlan, declared_task
@@ -68,17 +68,7 @@ def load_families(path: str | Path) -> Families:
     ValueError
         Naming the file and the key that is missing, unknown or wrong.
     """
-    path = Path(path)
-    try:
-        declared = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"there is no file of families {path}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from error
-    try:
-        return declared_families(declared)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return read_declaration(Path(path), "file of families", declared_families)
 
 
 def declared_families(declared: Mapping[str, Any]) -> Families:
@@ -89,13 +79,10 @@ def declared_families(declared: Mapping[str, Any]) -> Families:
     ValueError
         Naming the table and the key that is missing, unknown or wrong.
     """
-    known = ("n_configs", "passes", "earlier", "held_out")
-    for name in declared:
-        if name not in known:
-            raise ValueError(f"unknown key {name!r}; known are {', '.join(known)}")
+    check_keys(declared, ("n_configs", "passes", "earlier", "held_out"))
     for name in ("n_configs", "passes"):
-        value = declared.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        value: Any = declared.get(name)
+        if not fits(value, int) or value < 1:
             raise ValueError(f"{name} is {value!r}; a positive integer is needed")
     groups = {}
     for group in ("earlier", "held_out"):

@@ -32,13 +32,12 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
-import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
+from metahpo.declared import check_keys, fits, needed, read_declaration, typed
 from metahpo.engine import InnerRule, OuterOptions, StepCount
 from metahpo.fewshot.families import PiecewiseLinear, Polynomials, Sinusoids
 from metahpo.fewshot.method import METHODS, Method
@@ -222,19 +221,13 @@ def load_task_file(path: str | Path, *, folder: str | None = None) -> FewShotPla
     ValueError
         Naming the file and the key that is missing, unknown or wrong.
     """
-    path = Path(path)
-    try:
-        declared = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"there is no task file {path}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from error
-    try:
+
+    def check(declared: dict[str, Any]) -> FewShotPlan:
         if folder is not None:
             declared = {**declared, "source": {**declared.get("source", {}), "folder": folder}}
         return declared_task(declared)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+
+    return read_declaration(Path(path), "task file", check)
 
 
 def declared_task(declared: Mapping[str, Any]) -> FewShotPlan:
@@ -245,16 +238,13 @@ def declared_task(declared: Mapping[str, Any]) -> FewShotPlan:
     ValueError
         Naming the table and the key that is missing, unknown or wrong.
     """
-    for name in declared:
-        if name not in (*_TABLES, "seeds"):
-            known = ", ".join(("seeds", *_TABLES))
-            raise ValueError(f"unknown key {name!r}; known are {known}")
+    check_keys(declared, ("seeds", *_TABLES))
     tables = {name: _table(declared, name) for name in _TABLES if name in declared}
     if "source" not in tables:
         raise ValueError("the table [source] is missing")
     seeds = declared.get("seeds", 1)
-    if not _fits(seeds, int):
-        raise ValueError(f"seeds is {seeds!r}; {_needed(int)} is needed")
+    if not fits(seeds, int):
+        raise ValueError(f"seeds is {seeds!r}; {needed(int)} is needed")
     source = _source(tables["source"], "[source]")
     net = _read(NetPlan, tables.get("net", {}), "[net]")
     _named("[net]", lambda: net.build(source))
@@ -317,7 +307,7 @@ def _method(table: Mapping[str, Any]) -> tuple[str, Method]:
     if "steps" in table:
         if count:
             raise ValueError(f"{where} has steps and {min(count)}; a fixed count has no settings")
-        if not _fits(table["steps"], int) or table["steps"] < 1:
+        if not fits(table["steps"], int) or table["steps"] < 1:
             raise ValueError(f"{where} steps is {table['steps']!r}; a positive integer is needed")
         steps = table["steps"]
     elif count:
@@ -337,10 +327,7 @@ def _divided(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Divide a table between two dataclasses, and refuse what is in neither."""
     mine, others = ([one.name for one in dataclasses.fields(kind)] for kind in (first, second))
-    known = [*mine, *others]
-    for key in table:
-        if key not in known:
-            raise ValueError(f"{where} has an unknown key {key!r}; known are {', '.join(known)}")
+    check_keys(table, [*mine, *others], where)
     return {k: table[k] for k in mine if k in table}, {k: table[k] for k in others if k in table}
 
 
@@ -349,17 +336,8 @@ def _divided(
 
 def _read(kind: type[_T], table: Mapping[str, Any], where: str, base: _T | None = None) -> _T:
     """Make a dataclass of a table's keys; of `base` with these changes, where it is given."""
-    hints = get_type_hints(kind)
+    values = typed(table, _hints(kind), where)
     fields = {one.name: one for one in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in fields:
-            raise ValueError(f"{where} has an unknown key {key!r}; known are {', '.join(fields)}")
-        value = tuple(value) if isinstance(value, list) else value
-        if not _fits(value, hints[key]):
-            given = list(value) if isinstance(value, tuple) else value
-            raise ValueError(f"{where} {key} is {given!r}; {_needed(hints[key])} is needed")
-        values[key] = value
     for name, one in fields.items():
         if base is None and one.default is dataclasses.MISSING and name not in values:
             raise ValueError(f"{where} lacks the key {name!r}")
@@ -376,39 +354,9 @@ def _named(where: str, make: Callable[[], _T]) -> _T:
         raise ValueError(f"{where} {error}") from error
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Tell whether a value read from TOML can be of a type; a whole number can be a float."""
-    arguments = get_args(hint)
-    if get_origin(hint) is Literal:
-        return value in arguments
-    if get_origin(hint) in (Union, types.UnionType):
-        return any(_fits(value, one) for one in arguments)
-    if get_origin(hint) is tuple:
-        if not isinstance(value, tuple):
-            return False
-        items = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
-        return len(items) == len(value) and all(map(_fits, value, items))
-    if isinstance(value, bool) or hint is bool:
-        return isinstance(value, bool) and hint is bool
-    return isinstance(value, (int, float) if hint is float else hint)
-
-
-def _needed(hint: Any) -> str:
-    """Name a type as someone who writes TOML would."""
-    arguments = [one for one in get_args(hint) if one is not type(None)]
-    if get_origin(hint) is Literal:
-        return f"one of {', '.join(map(repr, arguments))}"
-    if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(map(_needed, arguments))
-    if get_origin(hint) is tuple:
-        many = arguments[1:] == [...]
-        size = "" if many else f"{len(arguments)} "
-        return f"a list of {size}{_PLURALS.get(arguments[0]) or _needed(arguments[0])}"
-    return _SINGULARS[hint]
-
-
-_SINGULARS = {int: "an integer", float: "a number", str: "a text", bool: "true or false"}
-_PLURALS = {int: "integers", float: "numbers", str: "texts"}
+def _hints(kind: type) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {one.name: hints[one.name] for one in dataclasses.fields(kind)}
 
 
 def _at_least(plan: object, name: str, least: int) -> None:
