@@ -11,6 +11,7 @@ from typing import Any, overload
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from metahpo.candidates import Candidates, Drawn, around
 from metahpo.metadataset import Direction
@@ -326,23 +327,54 @@ class MetaOptimizer:
 
     # ------------------------------------------------------------------ explanation
 
+    def predict(
+        self, configs: Sequence[Mapping[str, Any]] | pd.DataFrame, coverage: float = 0.8
+    ) -> pd.DataFrame:
+        """Predict the scores of configurations, many at once.
+
+        Parameters
+        ----------
+        configs : sequence of mapping, or DataFrame
+            In a table: one column a parameter, missing where inactive.
+        coverage : float, default=0.8
+            Share of the scores that the intervals are to hold, in (0, 1).
+
+        Returns
+        -------
+        DataFrame
+            One row a configuration, ``mean``, ``low`` and ``high``, in the scores' own unit. NaN
+            before the first trial that has a score, when that unit is unknown.
+
+        Raises
+        ------
+        ValueError
+            If the space cannot hold a configuration, or `coverage` is no such share.
+        """
+        if not 0.0 < coverage < 1.0:
+            raise ValueError(f"coverage is {coverage}; give a share between 0 and 1")
+        if isinstance(configs, pd.DataFrame):
+            valid = _rows(configs, self.space)
+        else:
+            valid = [self.space.validate(config, partial=True) for config in configs]
+        predicted = np.full((len(valid), 3), np.nan)
+        posterior = self._posterior()
+        if posterior is not None:
+            viewed = self._candidates(valid)
+            mean, sd = posterior.predict(viewed.phi, viewed.codes.array)
+            centre = mean if self.direction == "maximize" else -mean
+            reach = float(ndtri((1 + coverage) / 2)) * sd
+            predicted = np.column_stack([centre, centre - reach, centre + reach])
+        return pd.DataFrame(predicted, columns=["mean", "low", "high"])
+
     def explain(self, config: Mapping[str, Any]) -> Explanation:
         """Say what is expected of a configuration, and on which earlier tasks that rests."""
         valid = self.space.validate(config, partial=True)
         viewed = self._candidates([valid])
         prior = np.exp(self._log_relevance)
         rank = self.model.utilities(viewed.phi)[0]
-        posterior = self._posterior()
-        mean, low, high, weights = math.nan, math.nan, math.nan, prior
+        mean, low, high = self.predict([valid]).iloc[0]
+        posterior, weights = self._posterior(), prior
         if posterior is not None:
-            centre, sd = (
-                float(value[0]) for value in posterior.predict(viewed.phi, viewed.codes.array)
-            )
-            sign = 1.0 if self.direction == "maximize" else -1.0
-            mean, low, high = (
-                sign * centre,
-                *sorted(sign * (centre + d * sd) for d in (-1.28, 1.28)),
-            )
             weights = posterior.task_weight[:-1] / max(posterior.task_weight[:-1].sum(), 1e-12)
         names = self.model.card.get("tasks", {})
         tasks = pd.DataFrame(
@@ -355,9 +387,9 @@ class MetaOptimizer:
             index=pd.Index(self.model.task_ids, name="task_id"),
         )
         return Explanation(
-            mean=mean,
-            low=low,
-            high=high,
+            mean=float(mean),
+            low=float(low),
+            high=float(high),
             expected_rank=float(rank @ prior),
             trust=self.trust,
             tasks=tasks.nlargest(_NEIGHBOURS, "weight"),

@@ -154,6 +154,26 @@ def test_minimising_is_maximising_the_negative(model: MetaModel) -> None:
     assert down.best[1] == -max(score(config, 0.6) for config in up)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_many_scores_are_predicted_at_once_each_as_alone(model: MetaModel, sign: float) -> None:
+    optimizer = MetaOptimizer(model, direction="maximize" if sign > 0 else "minimize")
+    configs = SPACE.sample(12, seed=4)
+    assert optimizer.predict(configs).isna().all(axis=None)  # the scores' unit is unknown
+    tune(optimizer, 8, 0.5, sign)
+    half, most = optimizer.predict(configs, 0.5), optimizer.predict(SPACE.to_frame(configs), 0.95)
+    np.testing.assert_allclose(half["mean"], most["mean"])
+    assert (most["low"] < half["low"]).all()
+    assert (half["low"] < half["mean"]).all()
+    assert (half["mean"] < half["high"]).all()
+    assert (half["high"] < most["high"]).all()
+    explained, at_once = optimizer.explain(configs[3]), optimizer.predict(configs).iloc[3]
+    assert (explained.low, explained.high) == pytest.approx((at_once["low"], at_once["high"]))
+    truth = [sign * score(config, 0.5) for config in configs]
+    assert np.corrcoef(truth, half["mean"])[0, 1] > 0.5
+    with pytest.raises(ValueError, match="coverage is 80"):
+        optimizer.predict(configs, 80)
+
+
 def test_the_origin_of_the_scores_does_not_matter(model: MetaModel) -> None:
     plain, moved = MetaOptimizer(model), MetaOptimizer(model)
     for config in SPACE.sample(6, seed=2):
