@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import benching
 import pandas as pd
+import psutil
 import pytest
 
 from metahpo.bench.engine import Engine
@@ -261,9 +263,14 @@ def test_a_killed_run_goes_on(jobs: int, tmp_path: Path, log: Path) -> None:
     out = tmp_path / "out"
     process = start(out, log, jobs=jobs)
     wait_for(out / "shards", 3)
+    workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
     process.stderr.close()
+    for worker in workers:  # else they end what they have begun, and write into the log
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
+    psutil.wait_procs(workers)
     kept = {path.name: path.read_bytes() for path in (out / "shards").glob("*.parquet")}
     assert 3 <= len(kept) < 16
     assert read_record(out)["sessions"][-1]["finished"] is None
@@ -271,7 +278,6 @@ def test_a_killed_run_goes_on(jobs: int, tmp_path: Path, log: Path) -> None:
     def redone() -> int:
         return len(list(log.iterdir()))
 
-    time.sleep(0.3)  # the killed process's workers notice
     before = redone()
     plan = benching.plan("random", "tpe_default")
     runs = benching.play(out, plan, benching.hills(4, log=str(log)))

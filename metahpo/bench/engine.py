@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -65,13 +66,15 @@ def _on_this_machine(
         parallel = Parallel(
             jobs, return_as="generator_unordered", batch_size=1, idle_worker_timeout=_IDLE_SECONDS
         )
+        todo = [delayed(_numbered)(work, *item) for item in left.items()]
         try:
-            for index, result in parallel(
-                delayed(_numbered)(work, *item) for item in list(left.items())
-            ):
-                del left[index]
-                deaths = 0
-                yield index, result
+            with warnings.catch_warnings():
+                # a worker whose memory has grown is replaced, which costs nothing
+                warnings.filterwarnings("ignore", "A worker stopped while some jobs")
+                for index, result in parallel(todo):
+                    del left[index]
+                    deaths = 0
+                    yield index, result
         except TerminatedWorkerError as error:
             deaths += 1
             if deaths == _DEATHS:
