@@ -61,7 +61,7 @@ class Relevance:
         """Return the learned distance of a new task to every training task: shape (T,)."""
         given = meta_features or {}
         raw = np.array([[float(given.get(name, np.nan)) for name in self.names]])
-        new, known = _ranked(raw, self.reference), _ranked(self.reference, self.reference)
+        new, known = ranked(raw, self.reference), ranked(self.reference, self.reference)
         distance: Array = np.sqrt((((new - known) * self.scale) ** 2).sum(1))
         return distance
 
@@ -84,7 +84,7 @@ def fit_relevance(
         return Relevance(np.empty((n_tasks, 0)), (), np.empty(0))
     varied = meta_features.loc[:, meta_features.nunique() > 1]
     reference = varied.to_numpy(dtype=float)
-    X = _ranked(reference, reference)
+    X = ranked(reference, reference)
     Y = principal_components(responses, _RESPONSES)
     Y = Y / np.sqrt((Y**2).sum(1).mean() + 1e-12)
     fold = np.random.default_rng(seed).permutation(n_tasks) % _FOLDS
@@ -96,8 +96,14 @@ def fit_relevance(
     return Relevance(reference, tuple(map(str, varied.columns)), scale)
 
 
-def _ranked(raw: Array, reference: Array) -> Array:
-    """Replace each value by the normal quantile of its rank in the reference; NaN by zero."""
+def ranked(raw: Array, reference: Array) -> Array:
+    """Replace each value by the normal quantile of its rank in the reference; NaN by zero.
+
+    Parameters
+    ----------
+    raw : ndarray, shape (n, p)
+    reference : ndarray, shape (T, p)
+    """
     ranked = np.zeros(raw.shape)
     for j, column in enumerate(reference.T):
         known = np.sort(column[~np.isnan(column)])
