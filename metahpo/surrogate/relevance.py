@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 _UNIFORM = 0.2  # share of the weight that is spread equally, whatever the meta-features say
 _FOLDS = 5
 _STEPS = 150
+_LEARNED_FROM = 500  # tasks at most: more hardly tell more, and time is quadratic in them
 _WORTH = 0.99  # held-out error, relative to equal weights, below which a metric is used
 _RESPONSES = 8  # principal components of the tasks' responses that are predicted
 
@@ -87,12 +88,14 @@ def fit_relevance(
     X = ranked(reference, reference)
     Y = principal_components(responses, _RESPONSES)
     Y = Y / np.sqrt((Y**2).sum(1).mean() + 1e-12)
-    fold = np.random.default_rng(seed).permutation(n_tasks) % _FOLDS
+    order = np.random.default_rng(seed).permutation(n_tasks)
+    few = order < _LEARNED_FROM
+    X, Y, fold = X[few], Y[few], order[few] % _FOLDS
     errors = np.mean([_path(X, Y, fold != k)[1] for k in range(_FOLDS)], axis=0)  # (steps,)
     steps = int(errors.argmin())
     scale = np.zeros(X.shape[1])
     if errors[steps] < _WORTH:
-        scale = _path(X, Y, np.ones(n_tasks, dtype=bool), steps=steps + 1)[0]
+        scale = _path(X, Y, np.ones(len(X), dtype=bool), steps=steps + 1)[0]
     return Relevance(reference, tuple(map(str, varied.columns)), scale)
 
 
@@ -149,7 +152,9 @@ def _path(
     errors = np.ones(steps)
 
     def squared(A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
-        return ((A[:, None] - B[None]) * scale).square().sum(-1)  # (A, B)
+        # not the squares of all differences: (A, B, p) is large where there are many tasks
+        A, B = A * scale, B * scale
+        return A.square().sum(1)[:, None] + B.square().sum(1) - 2 * A @ B.T  # (A, B)
 
     for step in range(steps):
         logits = (-squared(known, known)).masked_fill(itself, -torch.inf)
