@@ -38,6 +38,8 @@ class Candidates:
     """In the study's own space."""
     phi: Array
     """(n, F): as from :meth:`metahpo.MetaModel.encode`."""
+    known: Codes
+    """In the model's space."""
     parts: tuple[Sequence[Config] | Drawn, ...]
     """The configurations themselves, one list after the other."""
 
@@ -48,6 +50,7 @@ class Candidates:
         return Candidates(
             self.codes + other.codes,
             np.concatenate([self.phi, other.phi]),
+            self.known + other.known,
             self.parts + other.parts,
         )
 

@@ -12,7 +12,7 @@ from scipy.special import comb
 
 from metahpo.metadataset import MetaDataset
 from metahpo.portfolio import greedy_portfolio
-from metahpo.training import oriented_scores
+from metahpo.training import oriented_scores, seconds_of
 
 if TYPE_CHECKING:
     from metahpo.metamodel import MetaModel
@@ -34,6 +34,7 @@ def origin(md: MetaDataset, given: MetaDataset) -> dict[str, Any]:
         "n_tasks_constant": len(given) - len(md),
         "n_evaluations": md.n_evaluations,
         "n_failed": int(md.trials["score"].isna().sum()),
+        "n_timed": int((seconds_of(md) > 0).sum()),
         "parameters": list(md.space.names),
         "meta_features": 0 if md.tasks is None else md.tasks.shape[1],
         "tasks": {task_id: str(names.get(task_id, task_id)) for task_id in md.task_ids},

@@ -36,16 +36,25 @@ from metahpo.training import Experience
 
 if TYPE_CHECKING:
     from optuna.study import Study
+    from optuna.trial import FrozenTrial
 
 Array = NDArray[np.float64]
 
+SECONDS = "metahpo:seconds"
+"""User attribute of a trial: what its evaluation took, where that is not its whole duration."""
+
+_SECONDS = "fit_seconds"
 _REMEMBERED = 10  # a study's best configurations that join the pool
 
 Trials: TypeAlias = Union["Study", pd.DataFrame, Iterable[tuple[Mapping[str, Any], float]]]
 
 
-def finished_trials(trials: Trials, direction: Direction) -> tuple[list[Config], Array, str]:
-    """Read a study: its configurations, their scores, higher being better, and its name.
+def finished_trials(
+    trials: Trials, direction: Direction
+) -> tuple[list[Config], Array, Array, str]:
+    """Read a study: configurations, scores (higher being better), seconds, and its name.
+
+    Seconds are NaN where they are not known.
 
     Parameters
     ----------
@@ -63,20 +72,25 @@ def finished_trials(trials: Trials, direction: Direction) -> tuple[list[Config],
     if isinstance(trials, pd.DataFrame):
         if "score" not in trials:
             raise ValueError("the table of trials has no column 'score'")
-        rows = trials.drop(columns="score").to_dict("records")
+        rows = trials.drop(columns=["score", _SECONDS], errors="ignore").to_dict("records")
         configs = [{str(k): v for k, v in row.items() if pd.notna(v)} for row in rows]
         scores = trials["score"].to_list()
+        seconds = trials[_SECONDS].to_list() if _SECONDS in trials else []
     elif isinstance(trials, Iterable):
         pairs = list(trials)
         configs, scores = [dict(config) for config, _ in pairs], [score for _, score in pairs]
+        seconds = []
     else:
-        configs, scores, name = _of_study(trials, direction)
+        configs, scores, seconds, name = _of_study(trials, direction)
     y = np.array(scores, dtype=float)
     y = np.where(np.isfinite(y), y, np.nan)
-    return configs, y if direction == "maximize" else -y, name
+    took = np.array(seconds or [math.nan] * len(configs), dtype=float)
+    return configs, y if direction == "maximize" else -y, took, name
 
 
-def _of_study(study: Study, direction: Direction) -> tuple[list[Config], list[float], str]:
+def _of_study(
+    study: Study, direction: Direction
+) -> tuple[list[Config], list[float], list[float], str]:
     from optuna.trial import TrialState
 
     if study.direction.name.lower() != direction:
@@ -85,7 +99,22 @@ def _of_study(study: Study, direction: Direction) -> tuple[list[Config], list[fl
         )
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
     scores = [math.nan if trial.value is None else trial.value for trial in ended]
-    return [dict(trial.params) for trial in ended], scores, study.study_name
+    seconds = [seconds_taken(trial) for trial in ended]
+    return [dict(trial.params) for trial in ended], scores, seconds, study.study_name
+
+
+def seconds_taken(trial: FrozenTrial) -> float:
+    """Return what a trial took: as its user attribute says, else from its start to its end.
+
+    NaN where neither is known, as of a trial that was pruned or added by hand.
+    """
+    from optuna.trial import TrialState
+
+    if SECONDS in trial.user_attrs:
+        return float(trial.user_attrs[SECONDS])
+    if trial.state == TrialState.PRUNED or trial.duration is None:
+        return math.nan
+    return trial.duration.total_seconds() or math.nan
 
 
 def grown(

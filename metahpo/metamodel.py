@@ -23,6 +23,7 @@ from metahpo.observed import nearest_configs
 from metahpo.portfolio import greedy_portfolio
 from metahpo.space import Codes, Config, Space
 from metahpo.surrogate.belief import Posterior, ScalePrior, condition
+from metahpo.surrogate.cost import CostBelief, CostHead, CostPrior
 from metahpo.surrogate.features import FeatureNet, FeatureOptions
 from metahpo.surrogate.relevance import Relevance, principal_components
 from metahpo.surrogate.scores import KNOTS, told
@@ -107,7 +108,7 @@ class MetaModel:
         seed : int, default=0
             The same seed on the same machine gives the same model.
         options : FeatureOptions, optional
-            How the network is built and trained.
+            How the networks are built and trained: for scores, and for seconds where known.
 
         Raises
         ------
@@ -148,8 +149,9 @@ class MetaModel:
         Parameters
         ----------
         trials : optuna.Study, DataFrame, or iterable of (dict, float)
-            A study; a table with one column a parameter, missing where inactive, and ``score``;
-            or pairs as in ``MetaOptimizer.trials``. A score of NaN is a failure.
+            A study; a table with one column a parameter, missing where inactive, ``score``, and
+            where known ``fit_seconds``; or pairs as in ``MetaOptimizer.trials``. A score of NaN
+            is a failure.
         meta_features : mapping of str to float, optional
             Of the study's dataset, from :func:`metahpo.describe`.
         task_id : str, optional
@@ -161,7 +163,7 @@ class MetaModel:
             If no two scores differ, the study's direction is not the model's, or the name is
             taken.
         """
-        configs, scores, name = finished_trials(trials, self.direction)
+        configs, scores, seconds, name = finished_trials(trials, self.direction)
         if len(np.unique(scores[~np.isnan(scores)])) < 2:
             raise ValueError("no two trials have different scores; there is nothing to learn")
         name = task_id or name or f"study {len(self.task_ids)}"
@@ -171,12 +173,16 @@ class MetaModel:
         posterior = self._believe(viewed, y, meta_features)
         pool = self.pool_view.codes
         experience = grown(self.experience, pool, viewed, y, posterior, name, meta_features)
+        if (head := self.experience.cost) is not None:
+            phi = self.cost_features(viewed.known)
+            cost = head.with_task(self.cost_belief(meta_features), phi, seconds)
+            experience = replace(experience, cost=cost)
         return replace(self, experience=experience, card=with_study(self.card, name, len(scores)))
 
     def _viewed(self, configs: Sequence[Mapping[str, Any]]) -> Candidates:
         known = nearest_configs(self.space, configs)
         codes = self.space.codes(known)
-        return Candidates(codes, self.encode(codes), (known,))
+        return Candidates(codes, self.encode(codes), codes, (known,))
 
     def _believe(
         self, trials: Candidates, y: Array, meta_features: Mapping[str, float] | None
@@ -236,6 +242,39 @@ class MetaModel:
         ]
         return np.stack(columns, axis=1) if columns else quantiles
 
+    def cost_belief(self, meta_features: Mapping[str, float] | None = None) -> CostBelief:
+        """Return what is believed of a new task's seconds before its first trial.
+
+        Parameters
+        ----------
+        meta_features : mapping of str to float, optional
+            Of the new task.
+
+        Raises
+        ------
+        ValueError
+            If the model was trained without seconds.
+        """
+        return self._cost_prior.belief(meta_features)
+
+    @cached_property
+    def _cost_prior(self) -> CostPrior:
+        relevance = self.relevance
+        return self._cost_head.prior(relevance.reference, relevance.names)
+
+    @property
+    def _cost_head(self) -> CostHead:
+        if self.experience.cost is None:
+            raise ValueError(
+                "this model was trained without seconds, so it cannot be cost_aware; train one on "
+                "evaluations with a column fit_seconds"
+            )
+        return self.experience.cost
+
+    def cost_features(self, codes: Codes) -> Array:
+        """Compute the features of configurations that their seconds are linear in: (n, F)."""
+        return self._cost_head.features(network_inputs(self.space, codes))
+
     def suggest(
         self, meta_features: Mapping[str, float] | None = None, n: int = 5
     ) -> list[Config]:
@@ -262,7 +301,7 @@ class MetaModel:
     def pool_view(self) -> Candidates:
         """The pool as beliefs read it."""
         codes = self.space.codes(self.pool)
-        return Candidates(codes, self.encode(codes), (self.pool,))
+        return Candidates(codes, self.encode(codes), codes, (self.pool,))
 
     @cached_property
     def _pool_utilities(self) -> Array:
@@ -301,7 +340,7 @@ class MetaModel:
         if trials is None:
             weights = np.exp(self.relevance.log_weights(meta_features))
         else:
-            configs, scores, _ = finished_trials(trials, self.direction)
+            configs, scores, _, _ = finished_trials(trials, self.direction)
             posterior = self._believe(self._viewed(configs), told(scores), meta_features)
             # what is like no training task lies in the middle, where the points' mean is
             weights = posterior.task_weight[:-1]
@@ -329,6 +368,7 @@ class MetaModel:
             "task_spreads": learned.spreads,
             "relevance_scale": learned.relevance.scale,
             "memory": learned.memory,
+            **({} if learned.cost is None else learned.cost.tensors()),
         }
         single = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in tensors.items()}
         tasks = pd.DataFrame(
@@ -412,6 +452,7 @@ class MetaModel:
                 tasks.to_numpy(dtype=float), tuple(tasks.columns), tensors["relevance_scale"]
             ),
             profiles=tensors["task_profiles"],
+            cost=CostHead.from_tensors(tensors),
         )
         return cls(space, header["direction"], header["metric"], experience, header["card"])
 

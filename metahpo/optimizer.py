@@ -20,6 +20,7 @@ from metahpo.parameter import identity
 from metahpo.portfolio import greedy_portfolio
 from metahpo.space import Config, Space
 from metahpo.surrogate.belief import Posterior, condition
+from metahpo.surrogate.cost import CostBelief
 from metahpo.surrogate.scores import told
 from metahpo.transfer import Transfer, TransferReport
 
@@ -32,6 +33,7 @@ _ROUGH = 8  # components of the belief that choose the short list of candidates
 _SHORT_LIST = 200  # candidates that are judged by all of them
 _PORTFOLIO = 3  # scored trials up to which the picks come from the portfolio
 _NEIGHBOURS = 5  # tasks that an explanation names
+_OVERHEAD = 0.05  # seconds that a trial takes beside its evaluation
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,9 @@ class MetaOptimizer:
         Values of known parameters that the space does not search.
     direction : {"maximize", "minimize"}, optional
         Of the scores told; the model's by default.
+    cost_aware : bool, default=False
+        Whether what an evaluation takes counts: the largest expected improvement per second is
+        asked for, instead of the largest. For budgets in time.
 
     Attributes
     ----------
@@ -91,7 +96,8 @@ class MetaOptimizer:
     Raises
     ------
     ValueError
-        If `candidates` is empty, has none of the parameters, or holds what the space cannot.
+        If `candidates` is empty, has none of the parameters, or holds what the space cannot; or
+        if `cost_aware` is asked of a model that was trained without seconds.
 
     Examples
     --------
@@ -110,8 +116,10 @@ class MetaOptimizer:
         *,
         fixed: Mapping[str, Any] | None = None,
         direction: Direction | None = None,
+        cost_aware: bool = False,
     ) -> None:
         self.model = model
+        self.cost_aware = cost_aware
         self.meta_features = meta_features
         self.space = model.space if space is None or space == model.space else space
         self.direction: Direction = direction or model.direction
@@ -120,6 +128,8 @@ class MetaOptimizer:
         self._log_relevance = model.relevance.log_weights(meta_features)
         self._rng = np.random.default_rng(seed)
         self._pending: list[Config] = []
+        self._seconds: list[float] = []
+        self._first_cost = model.cost_belief(meta_features) if cost_aware else None
         self._viewed = self._candidates([])
         self._given: Candidates | None = None
         if candidates is not None:
@@ -196,7 +206,9 @@ class MetaOptimizer:
         """
         self._pending.append(self.space.validate(config, partial=True))
 
-    def tell(self, config: Mapping[str, Any], score: float) -> None:
+    def tell(
+        self, config: Mapping[str, Any], score: float, *, seconds: float | None = None
+    ) -> None:
         """Report the score of a configuration, asked for or not.
 
         Parameters
@@ -204,6 +216,8 @@ class MetaOptimizer:
         config : mapping
         score : float
             In the metric's own unit; NaN, or infinite, for a failed trial.
+        seconds : float, optional
+            What the evaluation took; of use to a ``cost_aware`` optimizer.
 
         Raises
         ------
@@ -214,6 +228,7 @@ class MetaOptimizer:
         key = _key(valid)
         self._pending = [pending for pending in self._pending if _key(pending) != key]
         self.trials.append((valid, float(score) if math.isfinite(score) else math.nan))
+        self._seconds.append(math.nan if seconds is None else float(seconds))
 
     def _next(self, within: Space) -> Config:
         posterior = self._posterior(fantasies=True) if self._n_scored >= _PORTFOLIO else None
@@ -227,22 +242,25 @@ class MetaOptimizer:
                 raise ValueError(f"all {len(candidates)} candidates have been tried")
             return within.sample(1, seed=int(self._rng.integers(2**31)), method="random")[0]
         if posterior is None:
-            return candidates.config(self._portfolio_pick(candidates.phi, free))
-        return candidates.config(_most_improving(posterior, candidates, np.flatnonzero(free)))
+            return candidates.config(self._portfolio_pick(candidates, free))
+        price = self._price(candidates)
+        best = _most_improving(posterior, candidates, np.flatnonzero(free), price)
+        return candidates.config(best)
 
     @property
     def _n_scored(self) -> int:
         return sum(not math.isnan(score) for _, score in self.trials)
 
-    def _portfolio_pick(self, phi: Array, free: NDArray[np.bool_]) -> int:
+    def _portfolio_pick(self, candidates: Candidates, free: NDArray[np.bool_]) -> int:
         """Pick what adds most to what was tried or is running; failed trials cover nothing."""
         scored = [not math.isnan(score) for _, score in self.trials]
         running = self._candidates(self._pending)
         covered = np.concatenate([self._tried.phi[scored], running.phi])
-        utilities = self.model.utilities(np.concatenate([phi, covered]))
-        chosen = range(len(phi), len(utilities))
+        utilities = self.model.utilities(np.concatenate([candidates.phi, covered]))
+        chosen = range(len(candidates), len(utilities))
         weights = np.exp(self._log_relevance)
-        return greedy_portfolio(utilities, weights, 1, chosen, np.flatnonzero(~free))[0]
+        price = np.pad(self._price(candidates), (0, len(covered)), constant_values=1.0)
+        return greedy_portfolio(utilities, weights, 1, chosen, np.flatnonzero(~free), price)[0]
 
     @cached_property
     def _known(self) -> Candidates:
@@ -283,7 +301,7 @@ class MetaOptimizer:
         if within is not self.space or not self._transfer.trivial:
             return self._candidates(within.decode(rows))
         codes = self.space.snap(rows)
-        return Candidates(codes, self.model.encode(codes), (Drawn(self.space, rows),))
+        return Candidates(codes, self.model.encode(codes), codes, (Drawn(self.space, rows),))
 
     # ------------------------------------------------------------------ belief
 
@@ -291,8 +309,10 @@ class MetaOptimizer:
         """View configurations both ways: as learned features, and in the study's own code."""
         frame = self.space.to_frame(configs)
         codes = self.space.codes(frame)
-        known = codes if self._transfer.trivial else self._transfer.to_model(frame)
-        return Candidates(codes, self.model.encode(known), (configs,))
+        known = codes
+        if not self._transfer.trivial:
+            known = self.model.space.codes(self._transfer.to_model(frame))
+        return Candidates(codes, self.model.encode(known), known, (configs,))
 
     @property
     def _tried(self) -> Candidates:
@@ -325,6 +345,44 @@ class MetaOptimizer:
         scores = np.array([score for _, score in self.trials])
         return told(scores if self.direction == "maximize" else -scores)
 
+    # ------------------------------------------------------------------ cost
+
+    def predict_seconds(
+        self, configs: Sequence[Mapping[str, Any]] | pd.DataFrame
+    ) -> NDArray[np.float64]:
+        """Predict what evaluations take, in seconds: the medians of what is believed.
+
+        Parameters
+        ----------
+        configs : sequence of mapping, or DataFrame
+            As for :meth:`predict`.
+
+        Raises
+        ------
+        ValueError
+            If the optimizer is not ``cost_aware``, or the space cannot hold a configuration.
+        """
+        belief = self._cost
+        if belief is None:
+            raise ValueError("this optimizer knows no seconds; make it with cost_aware=True")
+        viewed = self._candidates(self._valid(configs))
+        return belief.seconds(self.model.cost_features(viewed.known))
+
+    @property
+    def _cost(self) -> CostBelief | None:
+        """What is believed of the seconds, given what the trials took; None if they count not."""
+        if self._first_cost is None or not self.trials:
+            return self._first_cost
+        phi = self.model.cost_features(self._tried.known)
+        return self._first_cost.given(phi, np.array(self._seconds))
+
+    def _price(self, candidates: Candidates) -> Array:
+        """Return what improvements are divided by: seconds a trial, or 1 where they count not."""
+        belief = self._cost
+        if belief is None:
+            return np.ones(len(candidates))
+        return belief.seconds(self.model.cost_features(candidates.known)) + _OVERHEAD
+
     # ------------------------------------------------------------------ explanation
 
     def predict(
@@ -352,10 +410,7 @@ class MetaOptimizer:
         """
         if not 0.0 < coverage < 1.0:
             raise ValueError(f"coverage is {coverage}; give a share between 0 and 1")
-        if isinstance(configs, pd.DataFrame):
-            valid = _rows(configs, self.space)
-        else:
-            valid = [self.space.validate(config, partial=True) for config in configs]
+        valid = self._valid(configs)
         predicted = np.full((len(valid), 3), np.nan)
         posterior = self._posterior()
         if posterior is not None:
@@ -365,6 +420,11 @@ class MetaOptimizer:
             reach = float(ndtri((1 + coverage) / 2)) * sd
             predicted = np.column_stack([centre, centre - reach, centre + reach])
         return pd.DataFrame(predicted, columns=["mean", "low", "high"])
+
+    def _valid(self, configs: Sequence[Mapping[str, Any]] | pd.DataFrame) -> list[Config]:
+        if isinstance(configs, pd.DataFrame):
+            return _rows(configs, self.space)
+        return [self.space.validate(config, partial=True) for config in configs]
 
     def explain(self, config: Mapping[str, Any]) -> Explanation:
         """Say what is expected of a configuration, and on which earlier tasks that rests."""
@@ -396,13 +456,19 @@ class MetaOptimizer:
         )
 
 
-def _most_improving(posterior: Posterior, candidates: Candidates, free: NDArray[np.int64]) -> int:
-    """Return which free candidate improves most: a short list first, then by the whole belief."""
+def _most_improving(
+    posterior: Posterior, candidates: Candidates, free: NDArray[np.int64], price: Array
+) -> int:
+    """Return which free candidate improves most for its price.
+
+    The whole belief judges only a short list, which its heaviest components have chosen.
+    """
     phi, X = candidates.phi, candidates.codes.array
     if len(free) > _SHORT_LIST:
         rough = posterior.heaviest(_ROUGH).expected_improvement(phi[free], X[free])
-        free = free[np.argsort(-rough, kind="stable")[:_SHORT_LIST]]
-    return int(free[posterior.expected_improvement(phi[free], X[free]).argmax()])
+        free = free[np.argsort(-rough / price[free], kind="stable")[:_SHORT_LIST]]
+    gain = posterior.expected_improvement(phi[free], X[free])
+    return int(free[(gain / price[free]).argmax()])
 
 
 def _rows(candidates: pd.DataFrame, space: Space) -> list[Config]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from metahpo.metadataset import MetaDataset
 from metahpo.space import Codes, Config, Space
+from metahpo.surrogate.cost import CostHead, fit_cost
 from metahpo.surrogate.features import FeatureNet, FeatureOptions, train_features
 from metahpo.surrogate.relevance import Relevance, fit_relevance
 from metahpo.surrogate.scores import KNOTS, gaussian_ranks, profile, spread
@@ -44,6 +45,8 @@ class Experience:
     relevance: Relevance
     profiles: Array
     """(T, knots): each training task's scores by quantile, 0 worst to 1 best."""
+    cost: CostHead | None = None
+    """What the tasks' evaluations took; None where that is not known."""
 
     @classmethod
     def none(cls) -> Experience:
@@ -100,6 +103,7 @@ def train(
         spreads=np.array([spread(s) for s in scores.values()]),
         relevance=fit_relevance(md.tasks, responses, seed=seed),
         profiles=np.stack([profile(s) for s in scores.values()]),
+        cost=fit_cost(X, owner, seconds_of(md), options=options, device=device, seed=seed),
     )
 
 
@@ -122,6 +126,13 @@ def oriented_scores(md: MetaDataset) -> dict[str, Array]:
         str(task_id): sign * scores.to_numpy(dtype=float)
         for task_id, scores in md.trials.groupby("task_id", sort=False, observed=True)["score"]
     }
+
+
+def seconds_of(md: MetaDataset) -> Array:
+    """Return what the trials took; NaN where that is not known."""
+    if "fit_seconds" not in md.trials:
+        return np.full(md.n_evaluations, np.nan)
+    return md.trials["fit_seconds"].to_numpy(dtype=float)
 
 
 def resolve_device(device: str) -> str:
