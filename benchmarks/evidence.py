@@ -29,6 +29,7 @@ from metahpo.training import resolve_device, train, varied
 
 Array = NDArray[np.float64]
 
+ALL = 10**9  # tasks of a table at most
 _PLAN = Path(__file__).parents[1] / "tasks" / "histories.toml"
 
 
@@ -52,11 +53,18 @@ def histories_command_line(doc: str, n_tasks: int) -> argparse.ArgumentParser:
 
 
 def held_out(given: argparse.Namespace, table: str) -> list[HistoryContest]:
-    """Return the tasks of a table's first fold on which is measured.
+    """Return the tasks of a table's first fold on which is measured."""
+    return contests(given, table, folds=(0,))[: given.tasks]
+
+
+def contests(
+    given: argparse.Namespace, table: str, folds: tuple[int, ...]
+) -> list[HistoryContest]:
+    """Return the tasks of some folds of a table, in the order in which they were dealt.
 
     A table or folder that is not there ends the command, with one line that says so.
     """
-    changes: dict[str, Any] = {"tables": (table,), "held_out": given.tasks, "folds": (0,)}
+    changes: dict[str, Any] = {"tables": (table,), "folds": folds, "held_out": ALL}
     if given.histories is not None:
         changes["histories"] = str(given.histories.absolute())
     try:

@@ -1,0 +1,147 @@
+"""What training costs as experience grows, and how many studies can be served.
+
+Models are trained on made-up tasks, each in a process of its own: seconds on the clock, seconds of
+processor time, and the most memory that the process took, beside what it had before it began to
+train. Each task has its own configurations of a mixed space with seven parameters. Then many
+studies, each with some trials behind it, ask for their next configuration, one after the other.
+
+    python benchmarks/scale.py --out results
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import evidence
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from metahpo import MetaDataset, MetaModel, MetaOptimizer, Space
+
+SPACE = Space(
+    {
+        "rate": FloatDistribution(1e-4, 1.0, log=True),
+        "decay": FloatDistribution(1e-6, 1.0, log=True),
+        "share": FloatDistribution(0.1, 1.0),
+        "depth": IntDistribution(1, 12),
+        "leaves": IntDistribution(2, 512, log=True),
+        "kind": CategoricalDistribution(["plain", "deep", "wide"]),
+        "momentum": FloatDistribution(0.0, 0.99),
+    },
+    {"momentum": ("kind", ["deep", "wide"])},
+)
+N_META_FEATURES = 10
+WIDE = (100, 1000)  # tasks and configurations for which there is a goal of 10 minutes
+NOT_MEASURED = "not measured"
+
+Array = NDArray[np.float64]
+
+
+def made_up(n_tasks: int, n_configs: int) -> MetaDataset:
+    """Make up tasks: valleys whose bottoms move with two of the meta-features."""
+    rng = np.random.default_rng(0)
+    rows = SPACE.draw(n_tasks * n_configs, seed=0)
+    where = rng.random((n_tasks, 2))  # of each task's bottom
+    bottom = where @ rng.random((2, rows.shape[1]))
+    owner = np.repeat(np.arange(n_tasks), n_configs)
+    noise = 0.05 * rng.standard_normal(len(rows))
+    scores = -((rows - bottom[owner]) ** 2).sum(1) + noise
+    names = np.array([f"task {i}" for i in range(n_tasks)])
+    others = rng.standard_normal((n_tasks, N_META_FEATURES - 2))
+    features = pd.DataFrame(np.concatenate([where, others], axis=1), index=names)
+    trials = SPACE.to_frame(SPACE.decode(rows)).assign(task_id=names[owner], score=scores)
+    return MetaDataset.from_frames(
+        trials, features.rename(columns="feature {}".format), space=SPACE
+    )
+
+
+def fit(n_tasks: int, n_configs: int, device: str) -> dict[str, Any]:
+    """Train on made-up tasks, and say what it took; for a process of its own."""
+    md = made_up(n_tasks, n_configs)
+    before = peak()
+    clock, processor = time.perf_counter(), time.process_time()
+    MetaModel.fit(md, device=device)
+    return {
+        "seconds": time.perf_counter() - clock,
+        "processor seconds": time.process_time() - processor,
+        "peak MB": peak(),
+        "before MB": before,
+    }
+
+
+def peak() -> float:
+    """Return the most memory that this process ever took, in megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def apart(n_tasks: int, n_configs: int, device: str) -> dict[str, Any]:
+    """Train in a process of its own; "not measured" where there is no such device."""
+    line: dict[str, Any] = {
+        "work": "fit",
+        "device": device,
+        "tasks": n_tasks,
+        "configurations a task": n_configs,
+    }
+    if device == "cuda" and not torch.cuda.is_available():
+        return {**line, "seconds": NOT_MEASURED}
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+        return {**line, **alone.submit(fit, n_tasks, n_configs, device).result()}
+
+
+def asks(n_studies: int, n_told: int) -> Iterator[dict[str, Any]]:
+    """Let studies ask, one after the other."""
+    model = MetaModel.load("default", learner="svc")
+    taken = 0.0
+    for seed in range(n_studies):
+        optimizer = MetaOptimizer(model, seed=seed)
+        scores = np.random.default_rng(seed).normal(size=n_told)
+        for config, score in zip(model.space.sample(n_told, seed=seed), scores, strict=True):
+            optimizer.tell(config, float(score))
+        begun = time.perf_counter()
+        optimizer.ask()
+        taken += time.perf_counter() - begun
+    work = f"ask, {n_studies} studies after {n_told} trials"
+    yield {"work": work, "device": "cpu", "seconds": taken, "asks a second": n_studies / taken}
+    # beliefs are NumPy's: there is nothing yet that asks for many studies at once on a GPU
+    yield {"work": work, "device": "cuda", "seconds": NOT_MEASURED}
+
+
+def measure(
+    tasks: Sequence[int], n_configs: int, wide: bool, n_studies: int, n_told: int
+) -> Iterator[dict[str, Any]]:
+    """Yield a line for every training, and for asking."""
+    for n_tasks in tasks:
+        yield apart(n_tasks, n_configs, "cpu")
+    for device in ("cpu", "cuda") if wide else ():
+        yield apart(*WIDE, device)
+    if n_studies:
+        yield from asks(n_studies, n_told)
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = evidence.command_line(__doc__ or "")
+    parser.add_argument("--tasks", nargs="*", type=int, default=[100, 1000, 10_000])
+    parser.add_argument("--configs", type=int, default=20, help="configurations a task")
+    parser.add_argument("--narrow", action="store_true", help="leave out 100 tasks × 1,000")
+    parser.add_argument("--studies", type=int, default=1000, help="that ask; 0 leaves them out")
+    parser.add_argument("--told", type=int, default=10, help="trials that each has behind it")
+    given = parser.parse_args()
+    facts = evidence.begun(given)
+    facts["threads"] = torch.get_num_threads()
+    rows = evidence.watched(
+        measure(given.tasks, given.configs, not given.narrow, given.studies, given.told)
+    )
+    evidence.publish("scale", __doc__ or "", rows, facts, given.out)
+
+
+if __name__ == "__main__":
+    main()
