@@ -30,13 +30,14 @@ from scipy.special import ndtri
 from metahpo.candidates import Candidates
 from metahpo.metadataset import Direction
 from metahpo.space import Codes, Config
-from metahpo.surrogate.belief import Posterior
 from metahpo.surrogate.scores import KNOTS, profile
 from metahpo.training import Experience
 
 if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
+
+    from metahpo.surrogate.study import StudyBelief
 
 Array = NDArray[np.float64]
 
@@ -122,7 +123,7 @@ def grown(
     pool: Codes,
     trials: Candidates,
     y: Array,
-    posterior: Posterior,
+    belief: StudyBelief,
     task_id: str,
     meta_features: Mapping[str, float] | None,
 ) -> Experience:
@@ -137,16 +138,17 @@ def grown(
         The study's configurations, viewed as the model does.
     y : ndarray, shape (n,)
         Their scores, higher being better, none missing.
-    posterior : Posterior
-        What they leave of the belief.
+    belief : StudyBelief
+        What they leave of it.
     task_id : str
         The name of the new task.
     meta_features : mapping of str to float or None
         Of its dataset.
     """
-    z = ((y[:, None] - posterior.offset) / posterior.scale) @ posterior.weight
+    offset, scale, weight = belief.components
+    z = ((y[:, None] - offset) / scale) @ weight
     phi = trials.phi[:, : experience.features.size]
-    w = _weights(experience, posterior, phi, z)
+    w = _weights(experience, belief, phi, z)
     new = _worth_remembering(pool, trials, y)
     memory = _with_task(experience.memory, new, pool, trials.codes, z - phi @ w)
     prior, relevance = experience.prior, experience.relevance
@@ -158,17 +160,17 @@ def grown(
         pool=[*experience.pool, *(trials.config(i) for i in new)],
         memory=memory,
         prior=replace(prior, weights=np.vstack([prior.weights, w])),
-        spreads=np.append(experience.spreads, posterior.scale @ posterior.weight),
+        spreads=np.append(experience.spreads, scale @ weight),
         relevance=replace(relevance, reference=np.vstack([relevance.reference, row])),
-        profiles=np.vstack([experience.profiles, _profile(posterior, y)]),
+        profiles=np.vstack([experience.profiles, _profile(belief, y)]),
     )
 
 
-def _weights(experience: Experience, posterior: Posterior, phi: Array, z: Array) -> Array:
+def _weights(experience: Experience, belief: StudyBelief, phi: Array, z: Array) -> Array:
     """Start from the tasks that the study is like; move as far as its trials ask for."""
     C, noise = experience.prior.covariance, experience.prior.noise
     null = np.zeros((1, len(C)))
-    start = posterior.task_weight @ np.concatenate([experience.prior.weights, null])
+    start = belief.task_weight @ np.concatenate([experience.prior.weights, null])
     gain = np.linalg.solve(phi @ C @ phi.T + noise * np.eye(len(z)), z - phi @ start)
     weights: Array = start + C @ phi.T @ gain
     return weights
@@ -200,8 +202,9 @@ def _with_task(
     return grown_memory
 
 
-def _profile(posterior: Posterior, y: Array) -> Array:
+def _profile(belief: StudyBelief, y: Array) -> Array:
     """Return the scores by quantile, as the belief extends them to what was not tried."""
     middles = (np.arange(len(KNOTS)) + 0.5) / len(KNOTS)
-    expected = (posterior.offset + np.outer(ndtri(middles), posterior.scale)) @ posterior.weight
+    offset, scale, weight = belief.components
+    expected = (offset + np.outer(ndtri(middles), scale)) @ weight
     return profile(np.minimum(expected, y.max()))

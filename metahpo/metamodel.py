@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,19 +16,24 @@ from scipy.special import ndtr
 
 from metahpo.artifact import ArtifactFormat
 from metahpo.candidates import Candidates
-from metahpo.card import held_out, origin, with_study
+from metahpo.card import origin, with_study
 from metahpo.growth import Trials, finished_trials, grown
 from metahpo.metadataset import Direction, MetaDataset
 from metahpo.observed import nearest_configs
 from metahpo.portfolio import greedy_portfolio
+from metahpo.rehearsal import first_suggestions, learned_adaptation, split
 from metahpo.space import Codes, Config, Space
-from metahpo.surrogate.belief import Posterior, ScalePrior, condition
 from metahpo.surrogate.cost import CostBelief, CostHead, CostPrior
 from metahpo.surrogate.features import FeatureNet, FeatureOptions
 from metahpo.surrogate.relevance import Relevance, principal_components
+from metahpo.surrogate.scale import ScalePrior
 from metahpo.surrogate.scores import KNOTS, told
 from metahpo.surrogate.tasks import TaskPrior
 from metahpo.training import Experience, network_inputs, resolve_device, train, varied
+
+if TYPE_CHECKING:
+    from metahpo.surrogate.adaptation import Adaptation
+    from metahpo.surrogate.study import Prior, StudyBelief
 
 Array = NDArray[np.float64]
 
@@ -97,8 +102,8 @@ class MetaModel:
     ) -> MetaModel:
         """Train on past evaluations.
 
-        The model is trained twice: on four fifths of the tasks, to measure on the rest what the
-        ``card`` reports, then on all.
+        The model is trained twice: on all tasks, and on four fifths of them. The rest teaches how
+        to adapt to a study's trials, and measures what the ``card`` reports.
 
         Parameters
         ----------
@@ -122,8 +127,16 @@ class MetaModel:
             return cls(md.space, md.direction, md.metric, learned, card={})
 
         known = varied(md)
-        card = {**origin(known, md), "held_out": held_out(known, trained, seed=seed), "seed": seed}
-        return replace(trained(known), card=card)
+        card = {**origin(known, md), "held_out": None, "seed": seed}
+        model, parts = trained(known), split(known, seed=seed)
+        if parts is None:
+            return replace(model, card=card)
+        rehearsing, held = trained(parts[0]), parts[1]
+        adaptation = learned_adaptation(rehearsing, held, device=where, seed=seed)
+        card["held_out"] = first_suggestions(rehearsing, held)
+        return replace(
+            model, experience=replace(model.experience, adaptation=adaptation), card=card
+        )
 
     @classmethod
     def blank(cls, direction: Direction = "maximize", metric: str = "score") -> MetaModel:
@@ -170,9 +183,9 @@ class MetaModel:
         if name in self.task_ids:
             raise ValueError(f"the model knows a task {name!r} already; give another task_id")
         viewed, y = self._viewed(configs), told(scores)
-        posterior = self._believe(viewed, y, meta_features)
+        belief = self._believe(viewed, y, meta_features)
         pool = self.pool_view.codes
-        experience = grown(self.experience, pool, viewed, y, posterior, name, meta_features)
+        experience = grown(self.experience, pool, viewed, y, belief, name, meta_features)
         if (head := self.experience.cost) is not None:
             phi = self.cost_features(viewed.known)
             cost = head.with_task(self.cost_belief(meta_features), phi, seconds)
@@ -186,22 +199,51 @@ class MetaModel:
 
     def _believe(
         self, trials: Candidates, y: Array, meta_features: Mapping[str, float] | None
-    ) -> Posterior:
-        weights = self.relevance.log_weights(meta_features)
-        X = trials.codes.array
-        return condition(self.belief_prior, self.scale, weights, trials.phi, X, y)
+    ) -> StudyBelief:
+        return self.prior(meta_features).condition(trials.phi, trials.codes.array, y)
 
     # ------------------------------------------------------------------ asking
 
     @cached_property
     def belief_prior(self) -> TaskPrior:
         """The prior that a study starts from: on :meth:`encode`'s columns, memory included."""
-        return self.experience.prior.with_memory()
+        return replace(self.experience.prior, remembers=True)
 
     @cached_property
     def scale(self) -> ScalePrior:
         """What the training tasks say about the unit of a new task's scores."""
         return ScalePrior.from_spreads(self.experience.spreads)
+
+    @cached_property
+    def adaptation(self) -> Adaptation:
+        """How a study's trials move its kernel, scales and noise."""
+        from metahpo.surrogate.adaptation import Adaptation
+
+        if not self.experience.adaptation:  # too few tasks to learn it from
+            return Adaptation.unlearned(len(self.space.columns))
+        return Adaptation.from_tensors(self.experience.adaptation)
+
+    def prior(
+        self, meta_features: Mapping[str, float] | None = None, space: Space | None = None
+    ) -> Prior:
+        """Return what is believed of a new study before its first trial.
+
+        Parameters
+        ----------
+        meta_features : mapping of str to float, optional
+            Of its dataset. None: all training tasks count equally.
+        space : Space, optional
+            What it searches; the model's own space by default.
+        """
+        from metahpo.surrogate.study import Prior
+
+        columns = (space or self.space).slices
+        return Prior(
+            self.belief_prior,
+            self.scale,
+            self.adaptation.on_columns(self.space.slices, columns),
+            self.relevance.log_weights(meta_features),
+        )
 
     def encode(self, configs: Sequence[Config] | pd.DataFrame | Codes) -> Array:
         """Compute features of configurations: the learned ones, then what tasks remember.
@@ -341,9 +383,9 @@ class MetaModel:
             weights = np.exp(self.relevance.log_weights(meta_features))
         else:
             configs, scores, _, _ = finished_trials(trials, self.direction)
-            posterior = self._believe(self._viewed(configs), told(scores), meta_features)
+            belief = self._believe(self._viewed(configs), told(scores), meta_features)
             # what is like no training task lies in the middle, where the points' mean is
-            weights = posterior.task_weight[:-1]
+            weights = belief.task_weight[:-1]
         place: Array = weights @ points
         return place
 
@@ -452,6 +494,7 @@ class MetaModel:
                 tasks.to_numpy(dtype=float), tuple(tasks.columns), tensors["relevance_scale"]
             ),
             profiles=tensors["task_profiles"],
+            adaptation={n: v for n, v in tensors.items() if n.startswith("adaptation.")},
             cost=CostHead.from_tensors(tensors),
         )
         return cls(space, header["direction"], header["metric"], experience, header["card"])

@@ -6,12 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from metahpo.candidates import Candidates, Drawn, around
 from metahpo.metadataset import Direction
@@ -19,10 +18,12 @@ from metahpo.metamodel import MetaModel
 from metahpo.parameter import identity
 from metahpo.portfolio import greedy_portfolio
 from metahpo.space import Config, Space
-from metahpo.surrogate.belief import Posterior, condition
 from metahpo.surrogate.cost import CostBelief
 from metahpo.surrogate.scores import told
 from metahpo.transfer import Transfer, TransferReport
+
+if TYPE_CHECKING:
+    from metahpo.surrogate.study import Prior, StudyBelief
 
 Array = NDArray[np.float64]
 
@@ -150,8 +151,8 @@ class MetaOptimizer:
         the scores' variation over the trials that the training tasks foretell; 0.9 before there
         are trials to judge by.
         """
-        posterior = self._posterior()
-        return 0.9 if posterior is None else posterior.trust
+        belief = self._belief()
+        return 0.9 if belief is None else belief.trust
 
     @property
     def best(self) -> tuple[Config, float] | None:
@@ -231,20 +232,20 @@ class MetaOptimizer:
         self._seconds.append(math.nan if seconds is None else float(seconds))
 
     def _next(self, within: Space) -> Config:
-        posterior = self._posterior(fantasies=True) if self._n_scored >= _PORTFOLIO else None
+        belief = self._belief(fantasies=True) if self._n_scored >= _PORTFOLIO else None
         tried = {*self._tried.codes.row_keys(), *self.space.codes(self._pending).row_keys()}
         candidates = self._given or self._remembered(within, tried)
-        if self._given is None and posterior is not None:
+        if self._given is None and belief is not None:
             candidates = candidates + self._drawn(within)
         free = np.array([key not in tried for key in candidates.codes.row_keys()])
         if not free.any():
             if self._given is not None:
                 raise ValueError(f"all {len(candidates)} candidates have been tried")
             return within.sample(1, seed=int(self._rng.integers(2**31)), method="random")[0]
-        if posterior is None:
+        if belief is None:
             return candidates.config(self._portfolio_pick(candidates, free))
         price = self._price(candidates)
-        best = _most_improving(posterior, candidates, np.flatnonzero(free), price)
+        best = _most_improving(belief, candidates, np.flatnonzero(free), price)
         return candidates.config(best)
 
     @property
@@ -322,7 +323,7 @@ class MetaOptimizer:
             self._viewed = self._viewed + self._candidates([config for config, _ in new])
         return self._viewed
 
-    def _posterior(self, *, fantasies: bool = False) -> Posterior | None:
+    def _belief(self, *, fantasies: bool = False) -> StudyBelief | None:
         """Condition on the trials; None while no trial has a score.
 
         With `fantasies`, running trials count as if they had come out as predicted.
@@ -330,16 +331,19 @@ class MetaOptimizer:
         if self._n_scored == 0:
             return None
         y = self._oriented_scores()
-        posterior = self._condition(self._tried, y)
+        belief = self._condition(self._tried, y)
         if fantasies and self._pending:
             running = self._candidates(self._pending)
-            expected, _ = posterior.predict(running.phi, running.codes.array)
-            posterior = self._condition(self._tried + running, np.concatenate([y, expected]))
-        return posterior
+            expected, _ = belief.predict(running.phi, running.codes.array)
+            belief = self._condition(self._tried + running, np.concatenate([y, expected]))
+        return belief
 
-    def _condition(self, trials: Candidates, y: Array) -> Posterior:
-        prior, scale = self.model.belief_prior, self.model.scale
-        return condition(prior, scale, self._log_relevance, trials.phi, trials.codes.array, y)
+    def _condition(self, trials: Candidates, y: Array) -> StudyBelief:
+        return self._prior.condition(trials.phi, trials.codes.array, y)
+
+    @cached_property
+    def _prior(self) -> Prior:
+        return self.model.prior(self.meta_features, self.space)
 
     def _oriented_scores(self) -> Array:
         scores = np.array([score for _, score in self.trials])
@@ -412,13 +416,15 @@ class MetaOptimizer:
             raise ValueError(f"coverage is {coverage}; give a share between 0 and 1")
         valid = self._valid(configs)
         predicted = np.full((len(valid), 3), np.nan)
-        posterior = self._posterior()
-        if posterior is not None:
+        belief = self._belief()
+        if belief is not None:
             viewed = self._candidates(valid)
-            mean, sd = posterior.predict(viewed.phi, viewed.codes.array)
-            centre = mean if self.direction == "maximize" else -mean
-            reach = float(ndtri((1 + coverage) / 2)) * sd
-            predicted = np.column_stack([centre, centre - reach, centre + reach])
+            phi, X = viewed.phi, viewed.codes.array
+            tail = (1 - coverage) / 2
+            mean, _ = belief.predict(phi, X)
+            predicted = np.column_stack([mean, belief.quantiles(phi, X, (tail, 1 - tail))])
+            if self.direction == "minimize":
+                predicted = -predicted[:, [0, 2, 1]]
         return pd.DataFrame(predicted, columns=["mean", "low", "high"])
 
     def _valid(self, configs: Sequence[Mapping[str, Any]] | pd.DataFrame) -> list[Config]:
@@ -433,9 +439,9 @@ class MetaOptimizer:
         prior = np.exp(self._log_relevance)
         rank = self.model.utilities(viewed.phi)[0]
         mean, low, high = self.predict([valid]).iloc[0]
-        posterior, weights = self._posterior(), prior
-        if posterior is not None:
-            weights = posterior.task_weight[:-1] / max(posterior.task_weight[:-1].sum(), 1e-12)
+        belief, weights = self._belief(), prior
+        if belief is not None:
+            weights = belief.task_weight[:-1] / max(belief.task_weight[:-1].sum(), 1e-12)
         names = self.model.card.get("tasks", {})
         tasks = pd.DataFrame(
             {
@@ -457,7 +463,7 @@ class MetaOptimizer:
 
 
 def _most_improving(
-    posterior: Posterior, candidates: Candidates, free: NDArray[np.int64], price: Array
+    belief: StudyBelief, candidates: Candidates, free: NDArray[np.int64], price: Array
 ) -> int:
     """Return which free candidate improves most for its price.
 
@@ -465,9 +471,9 @@ def _most_improving(
     """
     phi, X = candidates.phi, candidates.codes.array
     if len(free) > _SHORT_LIST:
-        rough = posterior.heaviest(_ROUGH).expected_improvement(phi[free], X[free])
+        rough = belief.expected_improvement(phi[free], X[free], of=_ROUGH)
         free = free[np.argsort(-rough / price[free], kind="stable")[:_SHORT_LIST]]
-    gain = posterior.expected_improvement(phi[free], X[free])
+    gain = belief.expected_improvement(phi[free], X[free])
     return int(free[(gain / price[free]).argmax()])
 
 

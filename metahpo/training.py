@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,9 @@ class Experience:
     relevance: Relevance
     profiles: Array
     """(T, knots): each training task's scores by quantile, 0 worst to 1 best."""
+    adaptation: Mapping[str, Array] = field(default_factory=dict)
+    """How a study's trials move the belief, see :mod:`metahpo.surrogate.adaptation`; empty where
+    no tasks were left to learn it on."""
     cost: CostHead | None = None
     """What the tasks' evaluations took; None where that is not known."""
 

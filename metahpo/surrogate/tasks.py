@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ Array = NDArray[np.float64]
 _JITTER = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TaskPrior:
     """What the training tasks say about the weights of a new one."""
 
@@ -41,23 +42,39 @@ class TaskPrior:
     noise: float
     """Variance of z that the features do not explain."""
 
+    remembers: bool = False
+    """Whether `phi` carries, behind the features, one column of memory a task: by how much each
+    differed, at a configuration it has tried, from what its features say; zero elsewhere."""
+
     def particles(self, phi: Array) -> Array:
-        """Predict z at features `phi` for every training task: (n, F) to (n, T)."""
-        return phi @ self.weights.T
+        """Predict z at features `phi` for every training task: (n, F) to (n, T).
 
-    def with_memory(self) -> TaskPrior:
-        """Return the prior on the features and, behind them, one memory column a task.
-
-        At a configuration that tasks have tried, column i holds by how much task i differed from
-        what its features say; elsewhere it is zero. Task i puts weight one on its own column, so
-        that it remembers exactly; a new task varies on the columns as the residuals of the
-        training tasks do on average, which adds their empirical covariance to the kernel.
+        A task remembers exactly: its own column of memory is added.
         """
-        n_tasks = len(self.weights)
-        eye = np.eye(n_tasks)
-        gap = np.zeros((len(self.covariance), n_tasks))
-        covariance = np.block([[self.covariance, gap], [gap.T, eye / max(n_tasks, 1)]])
-        return TaskPrior(np.concatenate([self.weights, eye], axis=1), covariance, self.noise)
+        if not self.remembers:
+            return phi @ self.weights.T
+        n_features = self.weights.shape[1]
+        mean: Array = phi[:, :n_features] @ self.weights.T + phi[:, n_features:]
+        return mean
+
+    def root(self, phi: Array) -> Array:
+        """Return R such that R R' is the covariance of a new task's z at features `phi`.
+
+        On the columns of memory a new task varies as the residuals of the training tasks do on
+        average, which adds their empirical covariance.
+        """
+        n_features = self.weights.shape[1]
+        learned = phi[:, :n_features] @ self._factor
+        if not self.remembers:
+            return learned
+        remembered = phi[:, n_features:] / np.sqrt(max(len(self.weights), 1))
+        return np.concatenate([learned, remembered], axis=1)
+
+    @cached_property
+    def _factor(self) -> Array:
+        values, vectors = np.linalg.eigh(self.covariance)
+        factor: Array = vectors * np.sqrt(np.maximum(values, 0.0))
+        return factor
 
 
 def fit_task_prior(

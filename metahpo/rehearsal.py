@@ -1,0 +1,125 @@
+"""Rehearsal: tasks that a model was not trained on show how it fares, and teach it to adapt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import comb
+
+from metahpo.metadataset import MetaDataset
+from metahpo.portfolio import greedy_portfolio
+from metahpo.training import oriented_scores
+
+if TYPE_CHECKING:
+    from metahpo.metamodel import MetaModel
+
+Array = NDArray[np.float64]
+
+_SHOWN = (1, 2, 5, 10)  # numbers of suggestions for which the card says what they reach
+_CAP = 5.0  # the largest regret that enters a mean: beyond, a trial is simply bad
+_HELD_OUT = 0.2  # share of the tasks that are held out
+_ROWS = 500  # a held-out task's evaluations that adaptation is learned from, at most
+
+
+def split(md: MetaDataset, *, seed: int) -> tuple[MetaDataset, MetaDataset] | None:
+    """Divide the tasks into those to train on and those held out, families whole.
+
+    Returns
+    -------
+    (MetaDataset, MetaDataset) or None
+        None where there are too few.
+    """
+    groups = _families(md)
+    names = sorted(set(groups.values()))
+    n_held = round(_HELD_OUT * len(names))
+    if n_held == 0 or len(names) - n_held < 2:
+        return None
+    held = set(np.random.default_rng(seed).permutation(names)[:n_held])
+    return (
+        md.subset(t for t in md.task_ids if groups[t] not in held),
+        md.subset(t for t in md.task_ids if groups[t] in held),
+    )
+
+
+def first_suggestions(model: MetaModel, held: MetaDataset) -> dict[str, Any] | None:
+    """Measure how far a model's first suggestions are from the best of tasks held out."""
+    regrets = []
+    for meta_features, part, score in _tasks(held):
+        best, median = np.nanmax(score), np.nanmedian(score)
+        if best == median:
+            continue
+        regret = np.nan_to_num((best - score) / (best - median), nan=np.inf)
+        weights = np.exp(model.relevance.log_weights(meta_features))
+        predicted = model.utilities(model.encode(part.trials))
+        picks = greedy_portfolio(predicted, weights, max(_SHOWN))
+        regrets.append(
+            [min(regret[picks[:n]].min(), _CAP) for n in _SHOWN]
+            + [_expected_least(np.minimum(regret, _CAP), n) for n in _SHOWN]
+        )
+    if not regrets:
+        return None
+    mean = np.mean(regrets, axis=0).round(4).tolist()
+    return {
+        "what": "mean regret, (best - best of the first n) / (best - median), at most 5",
+        "n_tasks": len(regrets),
+        "n": list(_SHOWN),
+        "suggested": mean[: len(_SHOWN)],
+        "random": mean[len(_SHOWN) :],
+    }
+
+
+def learned_adaptation(
+    model: MetaModel, held: MetaDataset, *, device: str, seed: int
+) -> dict[str, Array]:
+    """Learn on tasks held out how a study's trials are to move the belief.
+
+    Returns
+    -------
+    dict of ndarray
+        :meth:`metahpo.surrogate.adaptation.Adaptation.tensors`; empty from too few tasks.
+    """
+    from metahpo.surrogate.adaptation import HeldOutTask, learn_adaptation
+
+    rng = np.random.default_rng(seed)
+    tasks = []
+    for meta_features, part, score in _tasks(held):
+        rows = np.sort(rng.permutation(len(score))[:_ROWS])
+        codes = model.space.codes(part.trials.iloc[rows])
+        phi, prior = model.encode(codes), model.prior(meta_features)
+        y = np.where(np.isnan(score[rows]), np.nanmin(score), score[rows])
+        utility = model.utilities(phi) @ np.exp(prior.log_relevance)
+        tasks.append(HeldOutTask(prior.view(phi, codes.array), y, prior.log_relevance, utility))
+    learned = learn_adaptation(tasks, model.scale, device=device, seed=seed)
+    return {} if learned is None else learned.tensors()
+
+
+def _tasks(held: MetaDataset) -> Iterator[tuple[Mapping[str, float] | None, MetaDataset, Array]]:
+    """Yield each task's meta-features, evaluations and scores, higher being better."""
+    for task_id in held.task_ids:
+        part = held.subset([task_id])
+        meta_features = None
+        if held.tasks is not None:
+            values = held.tasks.loc[task_id].to_numpy(dtype=float)
+            meta_features = dict(zip(map(str, held.tasks), values, strict=True))
+        yield meta_features, part, oriented_scores(part)[task_id]
+
+
+def _expected_least(values: Array, n: int) -> float:
+    """Return the expected minimum of `n` draws without replacement."""
+    ascending = np.sort(values)
+    m, n = len(ascending), min(n, len(values))
+    # P(the least is the i-th) = C(m - 1 - i, n - 1) / C(m, n)
+    chances = comb(m - 1 - np.arange(m), n - 1) / comb(m, n)
+    return float(ascending @ chances)
+
+
+def _families(md: MetaDataset) -> dict[str, str]:
+    """Return the group of each task: datasets of one family are held out together."""
+    if md.info is None or "family" not in md.info:
+        return {task_id: task_id for task_id in md.task_ids}
+    family = md.info["family"]
+    return {t: str(family[t]) if pd.notna(family[t]) else t for t in md.task_ids}

@@ -1,0 +1,180 @@
+"""Hypotheses: how a new task may deviate from the training tasks, and what that costs its trials.
+
+Some hypotheses say that the task is like a training task, up to a shared covariance of weights and
+a task-local process; the others, the null hypotheses, that no training task helps. What they are
+is a dict of tensors, a leading dimension a study, so that an inner loop can move them.
+
+Notation
+--------
+======== ============= =====================================================================
+name     shape         meaning
+======== ============= =====================================================================
+B                      studies side by side, each with trials of its own
+H, H_t                 hypotheses; the first H_t are of transfer, the rest null
+n, T, G                trials, training tasks, values of the scale b
+deep     (B, H_t)      log tau: weight of the shared covariance
+local    (B, H)        log variance of the local process
+noise    (B, H)        log variance of the noise, both in units of z
+length   (B, H, d)     log length scales of the local process
+K        (B, H, n, n)  covariance of z at the trials, noise included; L its Cholesky factor
+y1, o1   (B, H, n)     L^-1 y, L^-1 1
+M1       (B, H, n, T') L^-1 M, with T' = T + 1: the last column, the null component's, is 0
+======== ============= =====================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metahpo.surrogate.kernels import matern52, mean_length
+
+Hypotheses = dict[str, Tensor]
+
+_TRANSFER = ((0.5, 0.3, 0.05, 1.0),)
+_NULL = ((1.0, 0.05, 0.6), (1.0, 0.05, 2.0), (1.0, 0.05, 6.0))
+_LEAST_NOISE = 1e-5  # variance, for the factorisation
+NULL_PRIOR = 0.1
+"""Prior probability that no earlier task helps."""
+
+
+def initial_hypotheses(d: int) -> Hypotheses:
+    """Return the hypotheses before anything is learned, for `d` encoded columns.
+
+    Returns
+    -------
+    dict of Tensor
+        Without the dimension of the studies.
+    """
+    rows = [row[1:] for row in _TRANSFER] + list(_NULL)
+    local, noise, length = torch.tensor(rows, dtype=torch.float64).log().T
+    return {
+        "deep": torch.tensor([row[0] for row in _TRANSFER], dtype=torch.float64).log(),
+        "local": local.clone(),
+        "noise": noise.clone(),
+        "length": (length + math.log(mean_length(d)))[:, None].repeat(1, d),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Configurations as beliefs read them.
+
+    Attributes
+    ----------
+    X : Tensor, shape (B, n, d)
+        In the study's own code, for the local process.
+    mean : Tensor, shape (B, n, T)
+        z by every training task.
+    root : Tensor, shape (B, n, R)
+        Such that ``root @ root.mT`` is the covariance that tasks' weights make.
+    """
+
+    X: Tensor
+    mean: Tensor
+    root: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What studies have been told, and what was thought of their tasks before.
+
+    Attributes
+    ----------
+    at : View
+        Of the trials.
+    y : Tensor, shape (B, n)
+        Raw scores, higher is better.
+    there : Tensor of bool, shape (B, n)
+        Which trials there are, where studies differ in length.
+    log_relevance : Tensor, shape (B, T)
+        Log prior probability of being like each training task.
+    scales, log_scales : Tensor, shape (B, G)
+        Values of b that are summed over, and their log prior probabilities.
+    """
+
+    at: View
+    y: Tensor
+    there: Tensor
+    log_relevance: Tensor
+    scales: Tensor
+    log_scales: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Weighed:
+    """Trials by the light of hypotheses; see the module's notation."""
+
+    factor: Tensor  # (B, H, n, n) L
+    ones: Tensor  # (B, H, n) o1
+    y: Tensor  # (B, H, n) y1
+    means: Tensor  # (B, H, n, T + 1) M1
+    log_evidence: Tensor  # (B, H, G, T + 1), prior probabilities included
+
+
+def weigh(hypotheses: Hypotheses, told: Told) -> Weighed:
+    """Compute how well every hypothesis, scale and component explains the trials.
+
+    The offset a of y = a + b z is integrated out under a flat prior.
+    """
+    there = told.there.to(told.y.dtype)
+    K = covariance(hypotheses, told.at, told.at) * (there[:, None, :, None] * there[:, None, None])
+    noise = hypotheses["noise"].exp() + _LEAST_NOISE
+    # a trial that is not there is a number of variance one that nobody asks about
+    K = K + torch.diag_embed(noise[..., None] * there[:, None] + (1 - there[:, None]))
+    L = torch.linalg.cholesky_ex(K).L
+    M = torch.nn.functional.pad(told.at.mean, (0, 1))
+    columns = torch.cat([there[..., None], (told.y * there)[..., None], M * there[..., None]], -1)
+    white = torch.linalg.solve_triangular(
+        L, columns[:, None].expand(-1, L.shape[1], -1, -1), upper=False
+    )
+    o1, y1, M1 = white[..., 0], white[..., 1], white[..., 2:]
+    log = _log_evidence(L, o1, y1, M1, told.scales, there.sum(1))
+    log = log + log_prior(hypotheses, told.log_relevance)[:, :, None, :]
+    return Weighed(L, o1, y1, M1, log + told.log_scales[:, None, :, None])
+
+
+def covariance(hypotheses: Hypotheses, a: View, b: View) -> Tensor:
+    """Return the prior covariance of z between configurations: (B, H, n, m)."""
+    local = matern52(a.X[:, None], b.X[:, None], hypotheses["length"].exp())
+    local = hypotheses["local"].exp()[..., None, None] * local
+    tau = hypotheses["deep"].exp()[..., None, None]
+    deep = tau * (a.root @ b.root.mT)[:, None]
+    null = local.shape[1] - deep.shape[1]
+    return local + torch.nn.functional.pad(deep, (0, 0, 0, 0, 0, null))
+
+
+def variance(hypotheses: Hypotheses, at: View) -> Tensor:
+    """Return the prior variance of z at configurations: (B, H, m)."""
+    deep = hypotheses["deep"].exp()[..., None] * at.root.square().sum(-1)[:, None]
+    null = hypotheses["local"].shape[1] - deep.shape[1]
+    return hypotheses["local"].exp()[..., None] + torch.nn.functional.pad(deep, (0, 0, 0, null))
+
+
+def log_prior(hypotheses: Hypotheses, log_relevance: Tensor) -> Tensor:
+    """Return the log prior probability of hypothesis and component: (B, H, T + 1)."""
+    n_transfer, n = hypotheses["deep"].shape[1], hypotheses["local"].shape[1]
+    log = log_relevance.new_full((len(log_relevance), n, log_relevance.shape[1] + 1), -torch.inf)
+    log[:, :n_transfer, :-1] = math.log((1 - NULL_PRIOR) / n_transfer) + log_relevance[:, None, :]
+    log[:, n_transfer:, -1] = math.log(NULL_PRIOR / (n - n_transfer))
+    return log
+
+
+def _log_evidence(
+    L: Tensor, o1: Tensor, y1: Tensor, M1: Tensor, scales: Tensor, n: Tensor
+) -> Tensor:
+    norm = o1.square().sum(-1)  # (B, H)
+    unit = o1 / norm.sqrt()[..., None]
+    y_flat = y1 - unit * (unit * y1).sum(-1, keepdim=True)
+    M_flat = M1 - unit[..., None] * (unit[..., None] * M1).sum(-2, keepdim=True)
+    yy = y_flat.square().sum(-1)[..., None, None]
+    yM = (y_flat[..., None] * M_flat).sum(-2)[..., None, :]
+    MM = M_flat.square().sum(-2)[..., None, :]
+    b = scales[:, None, :, None]
+    misfit = yy / b.square() - 2 * yM / b + MM
+    log_det = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1) + norm.log()
+    steps = (n - 1)[:, None, None, None]
+    return -0.5 * misfit - steps * b.log() - 0.5 * log_det[..., None, None]

@@ -1,0 +1,135 @@
+"""StudyBelief: the belief about one study, arrays in and arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metahpo.surrogate.adaptation import Adaptation
+from metahpo.surrogate.belief import Posterior, condition
+from metahpo.surrogate.hypotheses import Told, View
+from metahpo.surrogate.scale import ScalePrior
+from metahpo.surrogate.tasks import TaskPrior
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """What is believed of a study before its first trial.
+
+    Attributes
+    ----------
+    tasks : TaskPrior
+    scale : ScalePrior
+    adaptation : Adaptation
+        On the columns of the study's own code.
+    log_relevance : ndarray, shape (T,)
+        Log prior probability of being like each training task.
+    """
+
+    tasks: TaskPrior
+    scale: ScalePrior
+    adaptation: Adaptation
+    log_relevance: Array
+
+    def view(self, phi: Array, X: Array) -> View:
+        """View configurations as beliefs do.
+
+        Parameters
+        ----------
+        phi : ndarray, shape (m, F)
+            Their features.
+        X : ndarray, shape (m, d)
+            The configurations in the study's own code.
+        """
+        return View(_tensor(X), _tensor(self.tasks.particles(phi)), _tensor(self.tasks.root(phi)))
+
+    def told(self, phi: Array, X: Array, y: Array) -> Told:
+        """Return what a study of trials with scores `y`, none missing, has been told."""
+        scales, log_scales = self.scale.grid(y)
+        return Told(
+            at=self.view(phi, X),
+            y=_tensor(y),
+            there=torch.ones(1, len(y), dtype=torch.bool),
+            log_relevance=_tensor(self.log_relevance),
+            scales=_tensor(scales),
+            log_scales=_tensor(log_scales),
+        )
+
+    def condition(self, phi: Array, X: Array, y: Array) -> StudyBelief:
+        """Adapt to n >= 1 trials, and condition on them."""
+        told = self.told(phi, X, y)
+        with torch.no_grad():
+            return StudyBelief(self, condition(self.adaptation.hypotheses(told), told))
+
+
+@dataclass(frozen=True, eq=False)
+class StudyBelief:
+    """The belief about a study with n >= 1 trials.
+
+    Attributes
+    ----------
+    prior : Prior
+    posterior : Posterior
+        Of this one study.
+    """
+
+    prior: Prior
+    posterior: Posterior
+
+    @property
+    def trust(self) -> float:
+        """How far the training tasks can be relied on here, in [0, 1]."""
+        return float(self.posterior.trust[0])
+
+    @property
+    def task_weight(self) -> Array:
+        """Probability of being like each training task, and last like none: (T + 1,)."""
+        return _array(self.posterior.task_weight)
+
+    @property
+    def components(self) -> tuple[Array, Array, Array]:
+        """Offset, scale and weight of the components of y = a + b z: three of shape (k,)."""
+        p = self.posterior
+        return _array(p.offset), _array(p.scale), _array(p.weight)
+
+    def predict(self, phi: Array, X: Array) -> tuple[Array, Array]:
+        """Return mean and standard deviation of the noise-free score: two of shape (m,)."""
+        with torch.no_grad():
+            mean, sd = self.posterior.predict(self.prior.view(phi, X))
+        return _array(mean), _array(sd)
+
+    def quantiles(self, phi: Array, X: Array, levels: Sequence[float]) -> Array:
+        """Return quantiles of what an evaluation would show, noise included: (m, levels)."""
+        with torch.no_grad():
+            new = self.prior.view(phi, X)
+            columns = [_array(self.posterior.quantile(new, level)) for level in levels]
+        return np.stack(columns, axis=1)
+
+    def expected_improvement(self, phi: Array, X: Array, *, of: int | None = None) -> Array:
+        """Return the expected improvement on the best score so far: (m,).
+
+        Parameters
+        ----------
+        phi, X : ndarray
+        of : int, optional
+            By so many of the heaviest components alone: quicker, and nearly the same.
+        """
+        posterior = self.posterior if of is None else self.posterior.heaviest(of)
+        with torch.no_grad():
+            return _array(posterior.expected_improvement(self.prior.view(phi, X)))
+
+
+def _tensor(values: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64))[None]
+
+
+def _array(values: Tensor) -> Array:
+    array: Array = values[0].numpy()
+    return array
