@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 _SHOWN = (1, 2, 5, 10)  # numbers of suggestions for which the card says what they reach
 _CAP = 5.0  # the largest regret that enters a mean: beyond, a trial is simply bad
 _HELD_OUT = 0.2  # share of the tasks that are held out
+_MOST_HELD_OUT = 100  # more hardly tell more, and each is held against every training task
 _ROWS = 500  # a held-out task's evaluations that adaptation is learned from, at most
 
 
@@ -35,7 +36,7 @@ def split(md: MetaDataset, *, seed: int) -> tuple[MetaDataset, MetaDataset] | No
     """
     groups = _families(md)
     names = sorted(set(groups.values()))
-    n_held = round(_HELD_OUT * len(names))
+    n_held = min(round(_HELD_OUT * len(names)), _MOST_HELD_OUT)
     if n_held == 0 or len(names) - n_held < 2:
         return None
     held = set(np.random.default_rng(seed).permutation(names)[:n_held])

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 _JITTER = 1e-6
+_PART = 256  # tasks whose posterior covariances are in memory at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,18 +103,20 @@ def fit_task_prior(
     mean, covariance = np.zeros(n_features), np.eye(n_features)
     eye = np.eye(n_features)
     weights = np.zeros_like(moment)
+    parts = [slice(first, first + _PART) for first in range(0, len(gram), _PART)]
     for _ in range(iterations):
         precision = np.linalg.inv(covariance + _JITTER * eye)
-        posterior = np.linalg.inv(gram / noise + precision)  # (T, F, F)
-        weights = np.einsum("tij,tj->ti", posterior, moment / noise + precision @ mean)
+        uncertain, residual = np.zeros_like(eye), sum(squares)
+        for part in parts:
+            posterior = np.linalg.inv(gram[part] / noise + precision)  # (t, F, F)
+            pull = moment[part] / noise + precision @ mean
+            w = weights[part] = np.einsum("tij,tj->ti", posterior, pull)
+            uncertain += posterior.sum(0)
+            residual -= 2 * np.vdot(w, moment[part])
+            residual += np.einsum("ti,tij,tj->", w, gram[part], w)
+            residual += np.vdot(gram[part], posterior)
         mean = weights.mean(0)
         centred = weights - mean
-        covariance = posterior.mean(0) + centred.T @ centred / len(weights)
-        residual = (
-            np.array(squares)
-            - 2 * np.einsum("ti,ti->t", weights, moment)
-            + np.einsum("ti,tij,tj->t", weights, gram, weights)
-            + np.einsum("tij,tij->t", gram, posterior)
-        )
-        noise = float(max(residual.sum() / np.sum(counts), 1e-3))
+        covariance = (uncertain + centred.T @ centred) / len(weights)
+        noise = float(max(residual / np.sum(counts), 1e-3))
     return TaskPrior(weights, covariance, noise)
