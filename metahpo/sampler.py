@@ -24,6 +24,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from metahpo.catalogue import learners, resolve_learner
+from metahpo.growth import seconds_taken
 from metahpo.metafeatures import describe
 from metahpo.metamodel import DEFAULT, MetaModel
 from metahpo.observed import (
@@ -78,6 +79,10 @@ class MetaSampler(BaseSampler):
         "svc__C". It belongs to the names in `space` and `fixed`, too.
     seed : int, optional
         The same seed and the same trials give the same suggestion; without, all runs differ.
+    cost_aware : bool, default=False
+        Whether to suggest what promises the largest improvement per second, for studies that end
+        after a time: see :class:`~metahpo.MetaOptimizer`. What a trial took is the user attribute
+        ``metahpo:seconds`` where it has one, else the time from its start to its end.
 
     Attributes
     ----------
@@ -92,8 +97,9 @@ class MetaSampler(BaseSampler):
     Raises
     ------
     ValueError
-        If the learner or a fixed parameter is unknown, the dataset cannot be described, or the
-        model's folder is damaged; from a study, if it has several objectives or constraints.
+        If the learner or a fixed parameter is unknown, the dataset cannot be described, the
+        model's folder is damaged, or the model was trained without seconds and `cost_aware` is
+        set; from a study, if it has several objectives or constraints.
 
     Notes
     -----
@@ -122,12 +128,16 @@ class MetaSampler(BaseSampler):
         fixed: Mapping[str, Any] | None = None,
         prefix: str = "",
         seed: int | None = None,
+        cost_aware: bool = False,
     ) -> None:
         self.meta_features = _meta_features(X, y, meta_features, task)
         task = task or _task(self.meta_features, learner)
         if not isinstance(model, MetaModel):
             model = MetaModel.load(model, learner=learner or "auto", task=task)
         self.model = _prefixed(model, prefix)
+        if cost_aware:
+            self.model.cost_belief()  # raises where the model knows no seconds
+        self._cost_aware = cost_aware
         if space is None and learner is not None:
             space = resolve_learner(learner, task).space.prefixed(prefix)
         self._fixed = _checked_fixed(fixed or {}, self.model.space)
@@ -230,12 +240,13 @@ class MetaSampler(BaseSampler):
             seed=seed,
             fixed=self._fixed,
             direction="minimize" if study.direction == StudyDirection.MINIMIZE else "maximize",
+            cost_aware=self._cost_aware,
         )
         self._note(optimizer.transfer, certain=any(one.finished for one in shown))
         scored = _scores(trials, study.direction)
         configs = nearest_configs(optimizer.space, [_plain_params(trial) for trial, _ in scored])
-        for config, (_, score) in zip(configs, scored, strict=True):
-            optimizer.tell(config, score)
+        for config, (trial, score) in zip(configs, scored, strict=True):
+            optimizer.tell(config, score, seconds=seconds_taken(trial))
         return optimizer
 
     def _begin(

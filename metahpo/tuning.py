@@ -58,7 +58,7 @@ class Tuning:
 
     def search(
         self,
-        n_trials: int,
+        n_trials: int | None,
         timeout: float | None = None,
         storage: str | None = None,
         study_name: str | None = None,
@@ -70,8 +70,9 @@ class Tuning:
 
         Parameters
         ----------
-        n_trials : int
-            How many finished trials the study is to have, whoever ran them.
+        n_trials : int or None
+            How many finished trials the study is to have, whoever ran them; None for as many as
+            `timeout` allows.
         timeout : float, optional
             Seconds after which no trial is started.
         storage, study_name : str, optional
@@ -91,7 +92,7 @@ class Tuning:
         return fitted
 
     def unfitted(
-        self, n_trials: int, storage: str | None = None, study_name: str | None = None
+        self, n_trials: int | None, storage: str | None = None, study_name: str | None = None
     ) -> MetaSearchCV:
         """Return the search that :meth:`search` runs, without having run it."""
         return MetaSearchCV(

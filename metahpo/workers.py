@@ -34,23 +34,26 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.5
 """How often the study is looked at while the workers work."""
 
+_ENDLESS = 1_000_000  # tickets where only time ends a study
+
 
 @dataclass(frozen=True)
 class SharedStudy:
-    """A stored study that is to have a number of trials.
+    """A stored study that is to have a number of trials, or to go on for a time.
 
     Attributes
     ----------
     storage, name : str
-    n_trials : int
-        How many finished trials it is to have, whoever ran them.
+    n_trials : int or None
+        How many finished trials it is to have, whoever ran them; None for as many as `timeout`
+        allows.
     timeout : float or None
         Seconds after which no trial is started.
     """
 
     storage: str
     name: str
-    n_trials: int
+    n_trials: int | None
     timeout: float | None
 
 
@@ -90,8 +93,8 @@ def search_together(
     deadline = None if shared.timeout is None else time.monotonic() + shared.timeout
     ready = tuning.unfitted(shared.n_trials, shared.storage, shared.name)
     study = ready.open_study(tuning.table.X, tuning.table.y)
-    missing = shared.n_trials - len(finished(study))
     wanted = shared.n_trials
+    missing = _ENDLESS if wanted is None else wanted - len(finished(study))
     if missing > 0:
         watch = _Watch(study, callbacks)
         interrupted = _run(tuning, shared, min(n_workers, missing), missing, watch, say)

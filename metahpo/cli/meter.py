@@ -20,16 +20,16 @@ class TrialMeter(Bar):
 
     Parameters
     ----------
-    total : int
-        How many trials there are to be.
+    total : int or None
+        How many trials there are to be; None where only time ends them.
     metric : str
         What the scores are.
     """
 
-    def __init__(self, total: int, metric: str) -> None:
+    def __init__(self, total: int | None, metric: str) -> None:
         self._metric = metric
         self._best = -math.inf
-        self._total = total
+        self._of = "" if total is None else f" of {total}"
         super().__init__(TimeElapsedColumn(), TextColumn("{task.description}"), label="trials")
         self._task = self._bar.add_task("", total=total)
 
@@ -46,7 +46,7 @@ class TrialMeter(Bar):
             words = "none has a score yet"
         self._bar.update(self._task, completed=len(trials), description=words)
         if improved and not err.is_terminal:
-            err.print(f"  trial {len(trials)} of {self._total}: {words}", markup=False)
+            err.print(f"  trial {len(trials)}{self._of}: {words}", markup=False)
 
 
 def _gain(study: Study, best: float) -> str:

@@ -22,9 +22,21 @@ if TYPE_CHECKING:
     from metahpo.report import TuningResult
     from metahpo.tables import LabelledTable
 
-Trials = Annotated[int, typer.Option("--trials", "-n", min=1, help="Configurations to try.")]
+Trials = Annotated[
+    int | None,
+    typer.Option(
+        "--trials",
+        "-n",
+        min=1,
+        help="Configurations to try.  [dim]\\[30; with --timeout as many as fit][/]",
+    ),
+]
 Timeout = Annotated[
-    str | None, typer.Option(help="Start no trial after this long: 90s, 10m, 1h30m.")
+    str | None,
+    typer.Option(
+        help="Start no trial after this long: 90s, 10m, 1h30m. Without --trials, the largest gain "
+        "per second is tried first."
+    ),
 ]
 Metric = Annotated[
     str | None, typer.Option(help="A scikit-learn scorer.  [dim]\\[accuracy or r2]")
@@ -44,6 +56,7 @@ Out = Annotated[
     typer.Option("--out", "-o", help="The folder to write.  [dim]\\[metahpo-tune/TABLE-LEARNER]"),
 ]
 
+_TRIALS = 30
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 
 
@@ -51,7 +64,7 @@ def command(
     table: options.Table,
     target: options.Target,
     learner: options.LearnerName = "auto",
-    trials: Trials = 30,
+    trials: Trials = None,
     timeout: Timeout = None,
     metric: Metric = None,
     cv: Folds = 5,
@@ -70,6 +83,8 @@ def command(
     same command elsewhere, with the same --storage, works on the same study.
     """
     seconds = None if timeout is None else parse_duration(timeout)
+    if trials is None and seconds is None:
+        trials = _TRIALS
     # convergence warnings and the like, from every fold of every trial; workers inherit it
     os.environ["PYTHONWARNINGS"] = "ignore"
     warnings.simplefilter("ignore")
@@ -151,7 +166,7 @@ def _self_sufficient(fitted: Any, table: LabelledTable) -> Any:
     return Pipeline([("columns", columns), *fitted.steps])
 
 
-def _tell(result: TuningResult, folder: Path, wanted: int) -> None:
+def _tell(result: TuningResult, folder: Path, wanted: int | None) -> None:
     best, default = result.best, result.default_score
     gain = "" if math.isnan(default) else f", the library default {default:.4f}"
     tried = len(result.trials)
@@ -161,7 +176,7 @@ def _tell(result: TuningResult, folder: Path, wanted: int) -> None:
     transfer = result.transfer
     if transfer.unknown or transfer.clipped:
         note(f"what the model knew of the space: {transfer}")
-    if tried < wanted:
+    if wanted is not None and tried < wanted:
         err.print(f"stopped after {tried} of {wanted} trials; the same command goes on")
     for name, what in {
         "report.html": "to look at",

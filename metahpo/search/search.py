@@ -59,7 +59,8 @@ class MetaSearchCV(DelegatingSearch):
         How many configurations to try, those of a stored study included; None for as many as
         `timeout` allows.
     timeout : float, optional
-        Seconds after which no trial is started any more.
+        Seconds after which no trial is started any more. Where that is the only limit, what
+        promises the largest improvement per second is tried first; see `cost_aware`.
     cv : int, splitter or iterable, default=5
     scoring : str, callable, list, tuple, dict or None
     refit : bool, str or callable, default=True
@@ -88,6 +89,9 @@ class MetaSearchCV(DelegatingSearch):
     verbose : int, default=0
         1 lets Optuna log the trials, more lets scikit-learn log the folds.
     return_train_score : bool, default=False
+    cost_aware : bool, optional
+        Whether what a trial takes counts, as in :class:`~metahpo.MetaSampler`. By default where
+        `timeout` is given, `n_trials` is None, and the model knows seconds.
 
     Attributes
     ----------
@@ -145,6 +149,7 @@ class MetaSearchCV(DelegatingSearch):
         error_score: ErrorScore = np.nan,
         verbose: int = 0,
         return_train_score: bool = False,
+        cost_aware: bool | None = None,
     ) -> None:
         self.estimator = estimator
         self.space = space
@@ -163,6 +168,7 @@ class MetaSearchCV(DelegatingSearch):
         self.error_score = error_score
         self.verbose = verbose
         self.return_train_score = return_train_score
+        self.cost_aware = cost_aware
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
         """Search, and refit the best configuration on the whole table.
@@ -347,6 +353,7 @@ class MetaSearchCV(DelegatingSearch):
             fixed=plan.fixed,
             prefix=plan.place.prefix,
             seed=seed,
+            cost_aware=self._counts_seconds(plan.model),
         )
         self.transfer_ = sampler.transfer
         identity = None
@@ -357,6 +364,12 @@ class MetaSearchCV(DelegatingSearch):
                 validation, plan.space, self.estimator, f"{self.scoring!r}{tuned}"
             )
         return open_study(self.storage, self.study_name, sampler, identity)
+
+    def _counts_seconds(self, model: MetaModel) -> bool:
+        if self.cost_aware is not None:
+            return self.cost_aware
+        only_time = self.timeout is not None and self.n_trials is None
+        return only_time and model.experience.cost is not None
 
     # ------------------------------------------------------------------ after the search
 
