@@ -47,6 +47,7 @@ def preprocessed_folds(
     preprocess: Any,
     n_folds: int,
     seed: int,
+    share: float = 1.0,
 ) -> list[Fold]:
     """Split a table, shuffled and for classification stratified, and preprocess every fold.
 
@@ -60,6 +61,9 @@ def preprocessed_folds(
     n_folds : int
     seed : int
         Of the shuffle.
+    share : float, default=1.0
+        Of the rows of each fold, of its training and of its test part, that are kept: a draw that
+        `seed` decides, as scikit-learn's halving searches make it.
     """
     from sklearn.base import clone
     from sklearn.model_selection import KFold, StratifiedKFold
@@ -68,11 +72,20 @@ def preprocessed_folds(
     splitter = kind(n_folds, shuffle=True, random_state=seed)
     target = y.to_numpy()
     folds = []
-    for train, test in splitter.split(X, target):
+    for split in splitter.split(X, target):
+        train, test = (_drawn(rows, share, seed) for rows in split) if share < 1 else split
         fitted = clone(preprocess)
         X_train = fitted.fit_transform(X.iloc[train], target[train])
         folds.append(Fold(X_train, target[train], fitted.transform(X.iloc[test]), target[test]))
     return folds
+
+
+def _drawn(rows: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    from sklearn.utils import resample
+
+    n = max(1, int(share * len(rows)))
+    drawn: NDArray[np.int64] = resample(rows, replace=False, n_samples=n, random_state=seed)
+    return drawn
 
 
 def evaluate(estimator: Any, folds: list[Fold], scorer: Callable[..., float]) -> Evaluation:

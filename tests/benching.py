@@ -16,7 +16,7 @@ from metahpo import MetaDataset, MetaModel, Space
 from metahpo.bench.contest import Contest, Trial
 from metahpo.bench.engine import Engine
 from metahpo.bench.plan import Budget, Entrant, Plan
-from metahpo.bench.problem import Knowledge, Problem
+from metahpo.bench.problem import Glimpse, Knowledge, Problem, Table
 from metahpo.bench.run import Session, Silent, run_contests
 from metahpo.bench.runs import Watcher, read_runs
 from metahpo.bench.store import Store
@@ -43,6 +43,7 @@ class Hill(Contest):
             model=lambda: MetaModel.blank(self.direction, self.metric),
             evaluations=lambda: MetaDataset.from_frames(_EARLIER, space=SPACE),
             describe=dict,
+            table=lambda: Table(pd.DataFrame({"a": range(90)}), pd.Series([0, 1] * 45), 3),
         )
         return Problem(SPACE, self.direction, self.metric, seed, n_trials, knowledge)
 
@@ -53,6 +54,10 @@ class Hill(Contest):
         if config["x"] > 0.95:
             return Trial(math.nan, 0.0, "failed", "off the cliff")
         return Trial(1 - (config["x"] - 0.3) ** 2 - (config.get("y", 0) - 0.7) ** 2, 0.01)
+
+    def glimpse(self, config: dict, share: float) -> Trial:
+        trial = self.evaluate(config)
+        return trial._replace(score=trial.score + 10, seconds=share * trial.seconds)
 
     def test(self, config: dict) -> float:
         return -config["x"]
@@ -112,6 +117,22 @@ class Fragile(Stubborn):
         self.told += 1
         if self.told == 3:
             raise RuntimeError("three is too many")
+
+
+class Peeping:
+    """Looks at shares of the rows: this many, each so large, before each whole trial."""
+
+    def __init__(self, problem: Problem, *, shares: list[float]) -> None:
+        self._rng, self._shares, self._turn = np.random.default_rng(problem.seed), shares, 0
+        self.told: list[float] = []
+
+    def ask(self) -> dict | Glimpse:
+        config = {"kind": "flat", "x": self._rng.uniform(0, 0.9)}
+        turn, self._turn = self._turn, (self._turn + 1) % (len(self._shares) + 1)
+        return Glimpse(config, self._shares[turn]) if turn < len(self._shares) else config
+
+    def tell(self, config: dict, score: float) -> None:
+        self.told.append(score)
 
 
 class Deadly(Stubborn):

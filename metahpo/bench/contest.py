@@ -64,6 +64,13 @@ class Contest(ABC):
     def evaluate(self, config: Config) -> Trial:
         """Score a configuration: the same one always comes to the same score."""
 
+    def glimpse(self, config: Config, share: float) -> Trial:
+        """Score a configuration on a share of the rows, the same ones for every configuration.
+
+        Asked for only where the problem has a table.
+        """
+        raise NotImplementedError
+
     def admit(self, config: Config, tried: list[Config]) -> Config | None:
         """Return the configuration that is evaluated when a method asks for `config`.
 

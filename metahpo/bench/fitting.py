@@ -13,7 +13,7 @@ from metahpo.collect import Settings
 from metahpo.collect.evaluator import Evaluator
 from metahpo.collect.tables import read_table
 from metahpo.collect.worker import Outcome, Preprocess, Unit
-from metahpo.evaluation import Fold
+from metahpo.evaluation import Fold, preprocessed_folds
 
 _mine = threading.local()  # a worker of Dask may play in several threads
 
@@ -32,6 +32,8 @@ class Fitting:
     test : Path or None
         The table that is scored on; None for the mean of the cross-validation.
     settings : Settings
+    share : float
+        Of the rows of the cross-validation's folds.
     """
 
     learner: str
@@ -39,6 +41,28 @@ class Fitting:
     train: Path
     test: Path | None
     settings: Settings
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class SharedUnit(Unit):
+    """Configurations to cross-validate on a share of the rows."""
+
+    share: float
+
+    def folds(self, preprocess: Preprocess) -> list[Fold]:
+        """Return the cross-validation's folds, with some of their rows."""
+        return _shared_folds(self.table, self.settings, preprocess, self.share)
+
+
+@lru_cache(maxsize=4)
+def _shared_folds(
+    table: Path, settings: Settings, preprocess: Preprocess, share: float
+) -> list[Fold]:
+    X, y = read_table(table)
+    return preprocessed_folds(
+        X, y, settings.task, preprocess.pipeline, settings.n_folds, settings.seed, share
+    )
 
 
 @dataclass(frozen=True)
@@ -69,10 +93,13 @@ def fit(fitting: Fitting) -> Outcome:
     """
     configs = ((0, json.loads(fitting.config)),)
     learner, settings = learners[fitting.learner], fitting.settings
-    if fitting.test is None:
-        unit = Unit(fitting.train, learner, configs, settings)
-    else:
+    unit: Unit
+    if fitting.test is not None:
         unit = OuterUnit(fitting.train, learner, configs, settings, fitting.test)
+    elif fitting.share < 1:
+        unit = SharedUnit(fitting.train, learner, configs, settings, fitting.share)
+    else:
+        unit = Unit(fitting.train, learner, configs, settings)
     (outcome,) = _evaluator().evaluate(unit)
     return outcome
 

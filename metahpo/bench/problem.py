@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 
@@ -16,18 +16,57 @@ from metahpo.metamodel import MetaModel
 from metahpo.space import Config, Space
 
 
+@dataclass(frozen=True)
+class Glimpse:
+    """A configuration that a method wants to see on a share of the rows.
+
+    It costs that share of a trial, and is no score of the problem: nobody's best comes of it.
+
+    Attributes
+    ----------
+    config : dict
+    share : float
+        Of the rows of every inner fold, of those that are fitted on and of those that are scored
+        on; between 0 and 1.
+    """
+
+    config: Config
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"the share of a glimpse is {self.share}; it must be between 0 and 1")
+
+
 class Tuner(Protocol):
     """A method at work on one problem: ask and tell."""
 
-    def ask(self) -> Config:
+    def ask(self) -> Config | Glimpse:
         """Return the configuration to evaluate next: a whole one, of the problem's space."""
 
     def tell(self, config: Config, score: float) -> None:
-        """Take note of a configuration's score; NaN where it failed.
+        """Take note of the score of what was asked for; NaN where it failed.
 
         On a problem with candidates it may be another configuration than was asked for: the
         nearest candidate that was free.
         """
+
+
+class Table(NamedTuple):
+    """What a configuration is cross-validated on.
+
+    Attributes
+    ----------
+    X : DataFrame
+    y : Series
+        Of a classification: the classes' numbers.
+    n_folds : int
+        Of the cross-validation.
+    """
+
+    X: pd.DataFrame
+    y: pd.Series[Any]
+    n_folds: int
 
 
 @dataclass(frozen=True)
@@ -42,11 +81,14 @@ class Knowledge:
         Returns what such a model is trained on: earlier tasks' evaluations.
     describe : callable
         Returns the task's meta-features.
+    table : callable or None
+        Returns the rows that are tuned on; None where there are none, as in a history.
     """
 
     model: Callable[[], MetaModel]
     evaluations: Callable[[], MetaDataset]
     describe: Callable[[], Mapping[str, float]]
+    table: Callable[[], Table] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +134,19 @@ class Problem:
     def meta_features(self) -> Mapping[str, float]:
         """The task's meta-features, of the part of the table that is tuned on."""
         return self.knowledge.describe()
+
+    @property
+    def table(self) -> Table:
+        """The rows that are tuned on, without the outer fold's.
+
+        Raises
+        ------
+        ValueError
+            If there are none: all that is known of the task are scores.
+        """
+        if self.knowledge.table is None:
+            raise ValueError("this problem has no table: all that is known of it are scores")
+        return self.knowledge.table()
 
     @property
     def seconds_describing(self) -> float:

@@ -15,10 +15,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from metahpo.bench.contest import Contest, Trial
 from metahpo.bench.plan import Budget, Entrant
-from metahpo.bench.problem import Tuner
-from metahpo.bench.runs import SCHEMA
+from metahpo.bench.problem import Glimpse, Problem, Tuner
+from metahpo.bench.runs import PARTIAL, SCHEMA
 from metahpo.evaluation import one_line
 from metahpo.space import Config
+
+_DIGITS = 9  # of sums of shares
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +96,23 @@ class _Row:
     elapsed: float
 
 
+@dataclass
+class _Open:
+    """A row in the making: what it holds so far."""
+
+    config: Config | None = None
+    trial: Trial | None = None  # of the one configuration that was seen on all rows
+    evaluations: int = 0
+    suggest_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+
+
 class _Game:
-    """One unit while it is played."""
+    """One unit while it is played.
+
+    A row is a trial's worth of evaluations. Most methods ask for whole trials, each a row of its
+    own; a method that asks for glimpses finds in a row what was finished within it.
+    """
 
     def __init__(self, unit: Unit) -> None:
         self._unit, self._contest = unit, unit.contest
@@ -103,67 +120,105 @@ class _Game:
         self._tried: list[Config] = []
         self._best = self._test = math.nan
         self._elapsed = 0.0
+        self._number = 0  # rows so far
+        self._spent = 0.0  # trials' worth of evaluations so far
+        self._open = _Open()
 
     def rows(self) -> Iterator[_Row]:
         """Yield a row a trial, until the budget is used up."""
         unit = self._unit
         problem = self._contest.problem(unit.seed, unit.budget.trials)
-        partial = problem.candidates is not None  # a history may lack values that nothing excuses
         tuner: Tuner | None = None
-        number = 0
-        while not self._is_over(number):
-            number += 1
-            asked = time.perf_counter()
+        while not self._is_over():
+            started = time.perf_counter()
             try:
                 if tuner is None:
                     tuner = unit.entrant.found.make(problem, **unit.entrant.settings)
-                wanted = problem.space.validate(tuner.ask(), partial=partial)
+                wanted, share = _request(tuner.ask(), problem)
             except Exception as error:
-                yield from self._lost(number, one_line(error), time.perf_counter() - asked)
+                yield from self._ending()
+                yield from self._lost(one_line(error), time.perf_counter() - started)
                 return
-            seconds = time.perf_counter() - asked
-            if number == 1:
-                seconds += problem.seconds_describing
+            described = problem.seconds_describing if self._spent == 0 else 0.0
+            self._suggested(time.perf_counter() - started + described)
             config = self._contest.admit(wanted, self._tried)
             if config is None:
                 return
-            trial = self._contest.evaluate(config)
-            told = time.perf_counter()
-            try:
-                tuner.tell(config, trial.score)
-            except Exception as error:
-                yield self._row(number, config, trial, seconds + time.perf_counter() - told)
-                yield from self._lost(number + 1, one_line(error), 0.0)
+            yield from self._ended_before(self._spent + share)
+            if self._number == unit.budget.trials:
                 return
-            yield self._row(number, config, trial, seconds + time.perf_counter() - told)
+            score = self._evaluate(config, share)
+            started = time.perf_counter()
+            try:
+                tuner.tell(config, score)
+            except Exception as error:
+                self._suggested(time.perf_counter() - started)
+                yield from self._ending()
+                yield from self._lost(one_line(error), 0.0)
+                return
+            self._suggested(time.perf_counter() - started)
+            if round(self._spent - self._number, _DIGITS) >= 1:
+                yield self._close()
+        yield from self._ending()
 
-    def _is_over(self, number: int) -> bool:
+    def _is_over(self) -> bool:
         budget = self._unit.budget
         if budget.trials is not None:
-            return number >= budget.trials
+            return self._number >= budget.trials
         assert budget.seconds is not None
         return self._elapsed >= budget.seconds
 
-    def _row(self, number: int, config: Config, trial: Trial, suggest_seconds: float) -> _Row:
-        self._tried.append(config)
-        if not math.isnan(trial.score) and not self._sign * trial.score <= self._sign * self._best:
-            self._best, self._test = trial.score, self._contest.test(config)
-        self._elapsed += suggest_seconds + trial.seconds
+    def _suggested(self, seconds: float) -> None:
+        self._open.suggest_seconds += seconds
+        self._elapsed += seconds
+
+    def _evaluate(self, config: Config, share: float) -> float:
+        if share < 1:
+            trial = self._contest.glimpse(config, share)
+        else:
+            trial = self._contest.evaluate(config)
+            self._tried.append(config)
+            self._open.config, self._open.trial = config, trial
+            if not (
+                math.isnan(trial.score) or self._sign * trial.score <= self._sign * self._best
+            ):
+                self._best, self._test = trial.score, self._contest.test(config)
+        self._spent += share
+        self._open.evaluations += 1
+        self._open.evaluate_seconds += trial.seconds
+        self._elapsed += trial.seconds
+        return trial.score
+
+    def _ended_before(self, spent: float) -> Iterator[_Row]:
+        """Close the rows that are over before so many trials' worth are spent."""
+        while round(spent - self._number, _DIGITS) > 1:
+            yield self._close()
+
+    def _ending(self) -> Iterator[_Row]:
+        if self._open.evaluations:
+            yield self._close()
+
+    def _close(self) -> _Row:
+        row, self._open = self._open, _Open()
+        self._number += 1
+        known = row.trial is not None
+        trial = row.trial or Trial(math.nan)
         return _Row(
-            number,
-            json.dumps(config),
+            self._number,
+            json.dumps(row.config) if known else None,
             trial.score,
-            trial.status,
+            trial.status if known else PARTIAL,
             trial.error,
             self._best,
             self._test,
-            suggest_seconds,
-            trial.seconds,
+            row.suggest_seconds,
+            row.evaluate_seconds,
             self._elapsed,
         )
 
-    def _lost(self, first: int, error: str, seconds: float) -> Iterator[_Row]:
+    def _lost(self, error: str, seconds: float) -> Iterator[_Row]:
         """Yield what a crash has cost: all trials that were left, or the one of the crash."""
+        first = self._number + 1
         last = max(self._unit.budget.trials or first, first)
         for number in range(first, last + 1):
             self._elapsed += seconds
@@ -180,3 +235,12 @@ class _Game:
                 self._elapsed,
             )
             seconds = 0.0
+
+
+def _request(asked: Config | Glimpse, problem: Problem) -> tuple[Config, float]:
+    """Return the configuration that is asked for, and on which share of the rows."""
+    config, share = (asked.config, asked.share) if isinstance(asked, Glimpse) else (asked, 1.0)
+    if share < 1 and problem.knowledge.table is None:
+        raise ValueError("there are no rows of which a method could ask for a share")
+    partial = problem.candidates is not None  # a history may lack values that nothing excuses
+    return problem.space.validate(config, partial=partial), share

@@ -18,11 +18,13 @@ metric, direction            what the scores are; "maximize" or "minimize"
 method                       the method's name in the plan
 seed, fold                   the tuner's seed; the outer fold, by OpenML's number (of a history:
                              the fold of tasks that the model had not seen)
-trial                        from 1
+trial                        from 1; of a method that asks for shares of the rows: a trial's worth
+                             of evaluations
 config                       the configuration that was evaluated, as JSON
 score                        what the tuner was told: the inner cross-validation's mean; NaN where
                              the trial failed
-status, error                "ok", "failed" or "timeout": the trial; "crashed": the method itself
+status, error                "ok", "failed" or "timeout": the trial; "partial": within this trial's
+                             worth nothing was seen on all rows; "crashed": the method itself
                              raised at this trial or an earlier one, and the budget left is lost;
                              one line on what went wrong, else null
 best                         the best score so far; NaN while there is none
@@ -56,6 +58,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 RUNS, RUN, SHARDS = "runs.parquet", "run.json", "shards"
+PARTIAL = "partial"
 
 SCHEMA = pa.schema(
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,13 @@ from metahpo.bench.contest import Contest, Trial
 from metahpo.bench.experience import Experience, model_folder
 from metahpo.bench.fitting import Fitting, fit
 from metahpo.bench.plan import Plan
-from metahpo.bench.problem import Knowledge, Problem
+from metahpo.bench.problem import Knowledge, Problem, Table
 from metahpo.bench.tables import Part, Prepared
 from metahpo.catalogue import learners, resolve_learner
 from metahpo.collect import Settings
 from metahpo.collect.features import table_features
 from metahpo.collect.plan import DEFAULT_METRIC
+from metahpo.collect.tables import read_table
 from metahpo.metafeatures import MetaFeatures
 from metahpo.space import Config
 
@@ -52,12 +53,20 @@ class TableContest(Contest):
                 model=self.experience.load_model,
                 evaluations=self.experience.load_evaluations,
                 describe=self._describe,
+                table=self._table,
             ),
         )
 
     def evaluate(self, config: Config) -> Trial:
         """Cross-validate a configuration on the training part."""
-        done = fit(self._fitting(config, test=None))
+        return self._cross_validated(config, 1.0)
+
+    def glimpse(self, config: Config, share: float) -> Trial:
+        """Cross-validate a configuration on a share of the training part."""
+        return self._cross_validated(config, share)
+
+    def _cross_validated(self, config: Config, share: float) -> Trial:
+        done = fit(replace(self._fitting(config, test=None), share=share))
         seconds = float(np.nan_to_num(done.fit_seconds)) + done.score_seconds
         return Trial(done.score, seconds, done.status, done.error)
 
@@ -82,6 +91,9 @@ class TableContest(Contest):
 
     def _describe(self) -> MetaFeatures:
         return table_features(self.part.train, self.settings)
+
+    def _table(self) -> Table:
+        return Table(*read_table(self.part.train), self.settings.n_folds)
 
 
 def table_contests(task: Prepared, plan: Plan) -> list[TableContest]:

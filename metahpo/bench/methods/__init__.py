@@ -13,7 +13,17 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any
 
-from metahpo.bench.methods import earlier, own, rgpe, simple, studies, warm
+from metahpo.bench.methods import (
+    earlier,
+    flaml_zero_shot,
+    halving,
+    own,
+    rgpe,
+    simple,
+    smac,
+    studies,
+    warm,
+)
 from metahpo.bench.problem import Problem, Tuner
 
 __all__ = ["Method", "find_method", "methods"]
@@ -99,6 +109,30 @@ _METHODS = (
     Method("portfolio_gp", "portfolio+GP", "portfolio, then GP", earlier.portfolio_gp, warm=True),
     Method("nearest", "nearest", "nearest tasks, then GP", earlier.nearest, warm=True),
     Method("rgpe", "RGPE", "RGPE", rgpe.RGPE, warm=True),
+    Method(
+        "halving",
+        "halving",
+        "scikit-learn's halving random search",
+        halving.Halving,
+        on_candidates=False,
+    ),
+    Method(
+        "flaml_zero_shot",
+        "FLAML zero-shot",
+        "FLAML, zero-shot",
+        flaml_zero_shot.FlamlZeroShot,
+        on_candidates=False,
+        package="flaml",
+    ),
+    Method(
+        "smac",
+        "SMAC",
+        "SMAC, from the default",
+        smac.Smac,
+        from_default=True,
+        on_candidates=False,
+        package="smac",
+    ),
 )
 
 methods: Mapping[str, Method] = MappingProxyType({method.name: method for method in _METHODS})
