@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from scipy.stats import bootstrap
 
-from metahpo import MetaDataset, MetaOptimizer
+from metahpo import MetaDataset, MetaModel, MetaOptimizer
 from metahpo.bench.contest import Bounds, Trial
 from metahpo.bench.engine import Engine
 from metahpo.bench.histories import HistoryContest
@@ -221,7 +221,7 @@ def train(job: tuple[Twist, HistoryContest]) -> None:
     """Train the model of a contest on tasks that have been twisted."""
     twist, contest = job
     known = contest.problem(seed=0, n_trials=None).evaluations
-    model = evidence.trained(twist(known, np.random.default_rng(0)))
+    model = MetaModel.fit(twist(known, np.random.default_rng(0)))
     model.save(contest.model)
 
 

@@ -89,7 +89,7 @@ def held(predicted: pd.DataFrame, scores: Array, coverage: float) -> dict[str, f
 def measure(given: argparse.Namespace, table: str) -> Iterator[dict[str, Any]]:
     """Yield a line for every number of trials, and way to choose them, on a table."""
     contests = evidence.held_out(given, table)
-    model = evidence.trained(contests[0].problem(seed=0, n_trials=None).evaluations)
+    model = MetaModel.fit(contests[0].problem(seed=0, n_trials=None).evaluations)
     studies = [Study(contest, trials) for trials in CHOOSERS for contest in contests]
     work = partial(calibrate, model=model, told=sorted(given.told))
     found = [line for _, lines in Engine(given.jobs).spread(work, studies) for line in lines]

@@ -1,4 +1,4 @@
-"""What the evidence commands share: tasks held out, models, studies, and a page of findings.
+"""What the evidence commands share: tasks held out, studies on them, and a page of findings.
 
 Tables, folds and the libraries' defaults are those of ``tasks/histories.toml``; a command keeps to
 the first fold, so that it trains one model a table.
@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from metahpo import MetaDataset, MetaModel
 from metahpo.bench import provenance
 from metahpo.bench.histories import HistoryContest, history_contests
 from metahpo.bench.plan import load_plan
@@ -25,7 +24,6 @@ from metahpo.bench.report import words
 from metahpo.bench.report.summary import to_markdown
 from metahpo.bench.ring import Unit, play
 from metahpo.fewshot.results import write_numbers, write_page
-from metahpo.training import resolve_device, train, varied
 
 Array = NDArray[np.float64]
 
@@ -72,12 +70,6 @@ def contests(
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-
-
-def trained(md: MetaDataset) -> MetaModel:
-    """Train a model without its card, for which it would be trained a second time."""
-    learned = train(varied(md), device=resolve_device("auto"), seed=0)
-    return MetaModel(md.space, md.direction, md.metric, learned, card={})
 
 
 def played(unit: Unit) -> pd.DataFrame:

@@ -27,6 +27,7 @@ import evidence
 import numpy as np
 from numpy.typing import NDArray
 
+from metahpo import MetaModel
 from metahpo.bench.engine import Engine
 from metahpo.bench.histories import HistoryContest
 from metahpo.bench.plan import Budget, Entrant
@@ -78,7 +79,7 @@ def measure(given: argparse.Namespace, table: str, folder: Path) -> Iterator[dic
         raise SystemExit(f"{table} has {len(known)} tasks to learn from; shorten the --stream")
     streamed = {contest.task_id for contest in stream}
     engine = Engine(given.jobs)
-    model = evidence.trained(everything.subset(set(everything.task_ids) - streamed))
+    model = MetaModel.fit(everything.subset(set(everything.task_ids) - streamed))
     where = folder / f"{table} 0"
     model.save(where)
     before = regrets(held, where, engine)
@@ -101,7 +102,7 @@ def measure(given: argparse.Namespace, table: str, folder: Path) -> Iterator[dic
                 "seconds an update": statistics.median(seconds[-EVERY:]),
             }
     where = folder / f"{table} anew"
-    evidence.trained(everything).save(where)
+    MetaModel.fit(everything).save(where)
     yield {"table": table, **looked("trained anew", regrets(held, where, engine), before)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import pytest
 from valleys import QUICK, SPACE, evaluated
 
 from metahpo import MetaDataset, MetaModel
-from metahpo.training import train, varied
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -22,13 +22,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Find the commands as Python finds a script's neighbours, and let them train small models."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import evidence
-
-    def quick(md: MetaDataset) -> MetaModel:
-        learned = train(varied(md), device="cpu", seed=0, options=QUICK)
-        return MetaModel(md.space, md.direction, md.metric, learned, card={})
-
-    monkeypatch.setattr(evidence, "trained", quick)
+    monkeypatch.setattr(MetaModel, "fit", partial(MetaModel.fit, device="cpu", options=QUICK))
 
 
 @pytest.fixture(scope="module")
