@@ -155,7 +155,7 @@ def surprise(told: Told) -> Loss:
     """Return the support loss: the trials' negative log evidence, a trial: (B,)."""
 
     def loss(hypotheses: Params) -> Tensor:
-        log: Tensor = weigh(hypotheses, told).log_evidence.flatten(1).logsumexp(1)
+        log: Tensor = weigh(hypotheses, told).log_evidence.logsumexp(1)
         return -log / told.there.sum(1)
 
     return loss

@@ -160,11 +160,11 @@ def condition(hypotheses: Hypotheses, told: Told) -> Posterior:
     told : Told
     """
     weighed = weigh(hypotheses, told)
-    B, _, G, T = weighed.log_evidence.shape
-    weight = torch.softmax(weighed.log_evidence.flatten(1), 1)
+    weight = torch.softmax(weighed.log_evidence, 1)
     kept, index = weight.topk(min(_KEPT, weight.shape[1]), dim=1)  # (B, k)
-    h, b, t = index // (G * T), index // T % G, index % T
+    h, b, t = weighed.component(index)
     scale = told.scales.gather(1, b)
+    like = weight[:, : weighed.transfer[0].numel()].reshape(weighed.transfer.shape).sum((1, 2))
     deviation, offset = _deviations(weighed, h, t, scale)
     return Posterior(
         hypotheses=hypotheses,
@@ -179,7 +179,7 @@ def condition(hypotheses: Hypotheses, told: Told) -> Posterior:
         offset=offset,
         weight=kept / kept.sum(1, keepdim=True),
         residual=deviation,
-        task_weight=weight.reshape(B, -1, T).sum(1),
+        task_weight=torch.cat([like, 1 - like.sum(1, keepdim=True)], dim=1),
         foretold=_foretold(told, t, scale, kept),
     )
 
@@ -187,8 +187,10 @@ def condition(hypotheses: Hypotheses, told: Told) -> Posterior:
 def _deviations(weighed: Weighed, h: Tensor, t: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Return L^-1 (y - a - b M) of each component, and its a."""
     o1, y1 = _rows(weighed.ones, h), _rows(weighed.y, h)  # (B, k, n)
+    M1 = torch.nn.functional.pad(weighed.means, (0, 1))  # none of the tasks says 0
+    M1 = torch.nn.functional.pad(M1, (0, 0, 0, 0, 0, weighed.null.shape[1]))
     studies = torch.arange(len(h), device=h.device)[:, None]
-    M1 = weighed.means[studies, h, :, t]  # (B, k, n)
+    M1 = M1[studies, h, :, t]  # (B, k, n)
     deviation = y1 - scale[..., None] * M1
     offset = (o1 * deviation).sum(-1) / o1.square().sum(-1)
     return deviation - offset[..., None] * o1, offset

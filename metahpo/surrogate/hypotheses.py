@@ -18,7 +18,8 @@ noise    (B, H)        log variance of the noise, both in units of z
 length   (B, H, d)     log length scales of the local process
 K        (B, H, n, n)  covariance of z at the trials, noise included; L its Cholesky factor
 y1, o1   (B, H, n)     L^-1 y, L^-1 1
-M1       (B, H, n, T') L^-1 M, with T' = T + 1: the last column, the null component's, is 0
+M        (B, n, T)     what each training task says of z at the trials
+M1       (B, H_t, n, T) L^-1 M; the null hypotheses say 0
 ======== ============= =====================================================================
 """
 
@@ -111,8 +112,24 @@ class Weighed:
     factor: Tensor  # (B, H, n, n) L
     ones: Tensor  # (B, H, n) o1
     y: Tensor  # (B, H, n) y1
-    means: Tensor  # (B, H, n, T + 1) M1
-    log_evidence: Tensor  # (B, H, G, T + 1), prior probabilities included
+    means: Tensor  # (B, H_t, n, T) M1
+    transfer: Tensor  # (B, H_t, G, T) log evidence and prior probability of each component
+    null: Tensor  # (B, H - H_t, G)
+
+    @property
+    def log_evidence(self) -> Tensor:
+        """All components' in a row, those of transfer first: (B, k)."""
+        return torch.cat([self.transfer.flatten(1), self.null.flatten(1)], dim=1)
+
+    def component(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return hypothesis, scale and task (T: none) of numbers in that row."""
+        n_transfer, G, T = self.transfer.shape[1:]
+        null, like = index - n_transfer * G * T, max(T, 1)
+        return (
+            torch.where(null < 0, index // (G * like), n_transfer + null // G),
+            torch.where(null < 0, index // like % G, null % G),
+            torch.where(null < 0, index % like, T),
+        )
 
 
 def weigh(hypotheses: Hypotheses, told: Told) -> Weighed:
@@ -126,15 +143,43 @@ def weigh(hypotheses: Hypotheses, told: Told) -> Weighed:
     # a trial that is not there is a number of variance one that nobody asks about
     K = K + torch.diag_embed(noise[..., None] * there[:, None] + (1 - there[:, None]))
     L = torch.linalg.cholesky_ex(K).L
-    M = torch.nn.functional.pad(told.at.mean, (0, 1))
-    columns = torch.cat([there[..., None], (told.y * there)[..., None], M * there[..., None]], -1)
-    white = torch.linalg.solve_triangular(
-        L, columns[:, None].expand(-1, L.shape[1], -1, -1), upper=False
+    n_transfer, n_null = _counts(hypotheses)
+    level = torch.stack([there, told.y * there], dim=-1)[:, None].expand(-1, L.shape[1], -1, -1)
+    o1, y1 = torch.linalg.solve_triangular(L, level, upper=False).unbind(-1)
+    M = (told.at.mean * there[..., None])[:, None].expand(-1, n_transfer, -1, -1)
+    M1 = torch.linalg.solve_triangular(L[:, :n_transfer], M, upper=False)
+    log_det = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1) + o1.square().sum(-1).log()
+    log = (
+        -0.5 * log_det[..., None]
+        - (told.there.sum(1, keepdim=True) - 1)[..., None] * (told.scales.log()[:, None])
     )
-    o1, y1, M1 = white[..., 0], white[..., 1], white[..., 2:]
-    log = _log_evidence(L, o1, y1, M1, told.scales, there.sum(1))
-    log = log + log_prior(hypotheses, told.log_relevance)[:, :, None, :]
-    return Weighed(L, o1, y1, M1, log + told.log_scales[:, None, :, None])
+    log = log + told.log_scales[:, None]  # (B, H, G): what all components share
+    unit = (o1 / o1.square().sum(-1, keepdim=True).sqrt())[..., None]
+    y_flat = y1[..., None] - unit * (unit * y1[..., None]).sum(-2, keepdim=True)  # (B, H, n, 1)
+    unit = unit[:, :n_transfer]
+    M_flat = M1 - unit * (unit * M1).sum(-2, keepdim=True)
+    b = told.scales[:, None, :, None]
+    yy = y_flat.square().sum(-2)[..., None]  # (B, H, 1, 1)
+    yM = (y_flat[:, :n_transfer] * M_flat).sum(-2)[..., None, :]
+    MM = M_flat.square().sum(-2)[..., None, :]
+    misfit = yy[:, :n_transfer] / b.square() - 2 * yM / b + MM
+    relevance = told.log_relevance[:, None, None] + math.log((1 - NULL_PRIOR) / n_transfer)
+    return Weighed(
+        factor=L,
+        ones=o1,
+        y=y1,
+        means=M1,
+        transfer=log[:, :n_transfer, :, None] - 0.5 * misfit + relevance,
+        null=log[:, n_transfer:]
+        - 0.5 * (yy[:, n_transfer:] / b.square())[..., 0]
+        + math.log(NULL_PRIOR / n_null),
+    )
+
+
+def _counts(hypotheses: Hypotheses) -> tuple[int, int]:
+    """Return how many hypotheses are of transfer, and how many are null."""
+    n_transfer = hypotheses["deep"].shape[1]
+    return n_transfer, hypotheses["local"].shape[1] - n_transfer
 
 
 def covariance(hypotheses: Hypotheses, a: View, b: View) -> Tensor:
@@ -143,38 +188,11 @@ def covariance(hypotheses: Hypotheses, a: View, b: View) -> Tensor:
     local = hypotheses["local"].exp()[..., None, None] * local
     tau = hypotheses["deep"].exp()[..., None, None]
     deep = tau * (a.root @ b.root.mT)[:, None]
-    null = local.shape[1] - deep.shape[1]
-    return local + torch.nn.functional.pad(deep, (0, 0, 0, 0, 0, null))
+    return local + torch.nn.functional.pad(deep, (0, 0, 0, 0, 0, _counts(hypotheses)[1]))
 
 
 def variance(hypotheses: Hypotheses, at: View) -> Tensor:
     """Return the prior variance of z at configurations: (B, H, m)."""
     deep = hypotheses["deep"].exp()[..., None] * at.root.square().sum(-1)[:, None]
-    null = hypotheses["local"].shape[1] - deep.shape[1]
-    return hypotheses["local"].exp()[..., None] + torch.nn.functional.pad(deep, (0, 0, 0, null))
-
-
-def log_prior(hypotheses: Hypotheses, log_relevance: Tensor) -> Tensor:
-    """Return the log prior probability of hypothesis and component: (B, H, T + 1)."""
-    n_transfer, n = hypotheses["deep"].shape[1], hypotheses["local"].shape[1]
-    log = log_relevance.new_full((len(log_relevance), n, log_relevance.shape[1] + 1), -torch.inf)
-    log[:, :n_transfer, :-1] = math.log((1 - NULL_PRIOR) / n_transfer) + log_relevance[:, None, :]
-    log[:, n_transfer:, -1] = math.log(NULL_PRIOR / (n - n_transfer))
-    return log
-
-
-def _log_evidence(
-    L: Tensor, o1: Tensor, y1: Tensor, M1: Tensor, scales: Tensor, n: Tensor
-) -> Tensor:
-    norm = o1.square().sum(-1)  # (B, H)
-    unit = o1 / norm.sqrt()[..., None]
-    y_flat = y1 - unit * (unit * y1).sum(-1, keepdim=True)
-    M_flat = M1 - unit[..., None] * (unit[..., None] * M1).sum(-2, keepdim=True)
-    yy = y_flat.square().sum(-1)[..., None, None]
-    yM = (y_flat[..., None] * M_flat).sum(-2)[..., None, :]
-    MM = M_flat.square().sum(-2)[..., None, :]
-    b = scales[:, None, :, None]
-    misfit = yy / b.square() - 2 * yM / b + MM
-    log_det = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1) + norm.log()
-    steps = (n - 1)[:, None, None, None]
-    return -0.5 * misfit - steps * b.log() - 0.5 * log_det[..., None, None]
+    deep = torch.nn.functional.pad(deep, (0, 0, 0, _counts(hypotheses)[1]))
+    return hypotheses["local"].exp()[..., None] + deep
