@@ -13,9 +13,14 @@ import optuna
 import pytest
 from numpy.typing import NDArray
 from sklearn.svm import SVC
-from valleys import QUICK, SPACE, alone, dataset, score
+from valleys import QUICK, SPACE, alone, dataset, evaluated, score
 
 from metahpo import MetaDataset, MetaModel, MetaOptimizer, MetaSampler, MetaSearchCV
+from metahpo.bench.histories import HistoryContest, history_contests
+from metahpo.bench.methods.simple import RandomSearch
+from metahpo.bench.plan import Budget, Entrant, declared_plan
+from metahpo.bench.problem import Problem
+from metahpo.bench.ring import Unit, play
 from metahpo.growth import SECONDS
 from metahpo.portfolio import greedy_portfolio
 from metahpo.space import Config
@@ -294,3 +299,56 @@ def test_a_search_that_only_time_ends_counts_seconds() -> None:
     assert not counts(untimed, n_trials=None, timeout=60)
     with pytest.raises(ValueError, match="trained without seconds"):
         counts(untimed, cost_aware=True)
+
+
+# ---------------------------------------------------------------------- in the ring
+
+
+class Clock(RandomSearch):
+    """Random search that asks for nothing but the time; another process could import it."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.seen = TAKEN
+        self.seen.clear()
+
+    def took(self, seconds: float) -> None:
+        self.seen.append(seconds)
+
+
+TAKEN: list[float] = []
+
+
+def history(folder: Path, ts: Array, took: bool = True) -> Path:
+    trials, _ = evaluated(ts, n=20)
+    frame = trials.rename(columns={name: f"hp_{name}" for name in SPACE.names})
+    if took:
+        frame["timetrain"] = 0.3 + frame["hp_share"]
+    folder.mkdir()
+    frame.to_parquet(folder / "valleys.parquet")
+    return folder
+
+
+def contests(folder: Path) -> list[HistoryContest]:
+    plan = declared_plan(
+        {"name": "valleys", "histories": str(folder), "seconds": 2.0, "methods": ["random"]}
+    )
+    return history_contests(plan, folder)
+
+
+def test_a_history_is_played_against_the_seconds_it_recorded(tmp_path: Path) -> None:
+    contest = contests(history(tmp_path / "timed", TS[:5]))[0]
+    entrant = Entrant("clock", f"{__name__}:Clock")
+    runs = play(Unit(contest, entrant, seed=0, budget=Budget(seconds=2.0)))
+    recorded = contest.table.pool(contest.task_id)["fit_seconds"]
+    assert set(runs["evaluate_seconds"]) <= set(recorded)
+    np.testing.assert_allclose(runs["elapsed"], runs["evaluate_seconds"].cumsum())
+    assert (runs["suggest_seconds"] > 0).all()
+    assert runs["elapsed"].iloc[-2] < 2.0 <= runs["elapsed"].iloc[-1]
+    assert list(runs["evaluate_seconds"]) == TAKEN
+
+
+def test_a_budget_in_seconds_needs_a_history_that_has_them(tmp_path: Path) -> None:
+    folder = history(tmp_path / "untimed", TS[:5], took=False)
+    with pytest.raises(ValueError, match=r"'valleys' does not say .* give a budget in trials"):
+        contests(folder)

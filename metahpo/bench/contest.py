@@ -94,6 +94,11 @@ class Contest(ABC):
         return None
 
     @property
+    def recorded(self) -> bool:
+        """Whether evaluations were made, and timed, at another time and place."""
+        return False
+
+    @property
     def bounds(self) -> Bounds:
         """The best and the worst score that there is."""
         return Bounds()

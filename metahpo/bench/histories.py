@@ -341,6 +341,11 @@ class HistoryContest(Contest):
         return self.model
 
     @property
+    def recorded(self) -> bool:
+        """The evaluations were made when the history was."""
+        return True
+
+    @property
     def bounds(self) -> Bounds:
         """The best and the worst that the table has."""
         scores = _pool(self.table, self.task_id).scores
@@ -373,6 +378,11 @@ def history_contests(plan: Plan, models: Path) -> list[HistoryContest]:
         metric = plan.metric or _first_score(folder, name)
         default = json.dumps(plan.defaults.get(name, {}), sort_keys=True)
         table = _loaded(HistoryTable(str(folder), name, metric, default))
+        if plan.budget.seconds is not None and not (table.frame["fit_seconds"] > 0).all():
+            raise ValueError(
+                f"the history {name!r} does not say what every evaluation took (timetrain), so "
+                "give a budget in trials instead of seconds"
+            )
         folds = table.folds(plan.n_folds)
         chosen = [task for task in _dealt(table, plan) if folds[task] in plan.folds]
         contests += [

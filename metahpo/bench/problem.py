@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -50,6 +50,14 @@ class Tuner(Protocol):
         On a problem with candidates it may be another configuration than was asked for: the
         nearest candidate that was free.
         """
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """What a tuner has, too, if it learns from what evaluations take."""
+
+    def took(self, seconds: float) -> None:
+        """Take note of what the evaluation took whose score is told next."""
 
 
 class Table(NamedTuple):

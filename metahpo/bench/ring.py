@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from metahpo.bench.contest import Contest, Trial
 from metahpo.bench.plan import Budget, Entrant
-from metahpo.bench.problem import Glimpse, Problem, Tuner
+from metahpo.bench.problem import Glimpse, Problem, Timed, Tuner
 from metahpo.bench.runs import PARTIAL, SCHEMA
 from metahpo.evaluation import one_line
 from metahpo.space import Config
@@ -147,10 +147,12 @@ class _Game:
             yield from self._ended_before(self._spent + share)
             if self._number == unit.budget.trials:
                 return
-            score = self._evaluate(config, share)
+            trial = self._evaluate(config, share)
             started = time.perf_counter()
             try:
-                tuner.tell(config, score)
+                if isinstance(tuner, Timed):
+                    tuner.took(trial.seconds)
+                tuner.tell(config, trial.score)
             except Exception as error:
                 self._suggested(time.perf_counter() - started)
                 yield from self._ending()
@@ -170,9 +172,10 @@ class _Game:
 
     def _suggested(self, seconds: float) -> None:
         self._open.suggest_seconds += seconds
-        self._elapsed += seconds
+        # what this machine takes to suggest does not add to what another took to evaluate
+        self._elapsed += 0.0 if self._contest.recorded else seconds
 
-    def _evaluate(self, config: Config, share: float) -> float:
+    def _evaluate(self, config: Config, share: float) -> Trial:
         if share < 1:
             trial = self._contest.glimpse(config, share)
         else:
@@ -187,7 +190,7 @@ class _Game:
         self._open.evaluations += 1
         self._open.evaluate_seconds += trial.seconds
         self._elapsed += trial.seconds
-        return trial.score
+        return trial
 
     def _ended_before(self, spent: float) -> Iterator[_Row]:
         """Close the rows that are over before so many trials' worth are spent."""

@@ -35,7 +35,8 @@ suggest_seconds              what the method took: asking and telling; at trial 
                              and the task's meta-features, where it uses them, too
 evaluate_seconds             what the evaluation took when it was made; of a history: what the
                              table says, 0 where it says nothing
-elapsed                      suggest_seconds + evaluate_seconds, summed up to this trial
+elapsed                      suggest_seconds + evaluate_seconds, summed up to this trial; of a
+                             history evaluate_seconds alone, which another machine took
 ============================ =====================================================================
 
 ``run.json`` is an object: ``name``, ``plan`` (the declaration as it was read, defaults filled

@@ -21,22 +21,34 @@ class Metahpo:
         Whether it knows the task's meta-features.
     prior : bool, default=True
         Whether it knows earlier tasks at all; without, the study's own trials are all it has.
+    cost_aware : bool, default=False
+        Whether it asks for the largest expected improvement per second.
     """
 
     def __init__(
-        self, problem: Problem, *, meta_features: bool = True, prior: bool = True
+        self,
+        problem: Problem,
+        *,
+        meta_features: bool = True,
+        prior: bool = True,
+        cost_aware: bool = False,
     ) -> None:
         model = problem.model if prior else MetaModel.blank(problem.direction, problem.metric)
         known = problem.meta_features if meta_features and prior else None
-        self._optimizer = MetaOptimizer(model, known, **problem.options())
+        self._optimizer = MetaOptimizer(model, known, cost_aware=cost_aware, **problem.options())
+        self._seconds: float | None = None
 
     def ask(self) -> Config:
         """Return what the optimizer asks for."""
         return self._optimizer.ask()
 
+    def took(self, seconds: float) -> None:
+        """Keep the seconds until the score is there."""
+        self._seconds = seconds
+
     def tell(self, config: Config, score: float) -> None:
-        """Hand the score on."""
-        self._optimizer.tell(config, score)
+        """Hand the score on, and what it took to get."""
+        self._optimizer.tell(config, score, seconds=self._seconds)
 
 
 class ZeroShot:
