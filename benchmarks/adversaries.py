@@ -201,7 +201,7 @@ def study(unit: Unit) -> dict[str, Any]:
     """Let a method tune a task: its regret from trial FROM on, and its trust on the way."""
     rows = evidence.played(unit)
     late = evidence.regret(rows)[FROM - 1 :].mean()
-    facts = {"method": unit.entrant.name, "task": unit.contest.task_id, "regret": float(late)}
+    facts = {"task": unit.contest.task_id, "regret": float(late)}
     return facts if unit.entrant.name == PEER else {**facts, **trust(unit, rows)}
 
 
@@ -225,36 +225,37 @@ def train(job: tuple[Twist, HistoryContest]) -> None:
     model.save(contest.model)
 
 
+def tuned(
+    contests: Sequence[HistoryContest], method: str, given: argparse.Namespace
+) -> pd.DataFrame:
+    """Let a method tune all tasks with all seeds; return the means of each task."""
+    units = [
+        Unit(contest, Entrant(method, method), seed, Budget(trials=given.trials))
+        for contest in contests
+        for seed in range(given.seeds)
+    ]
+    found = pd.DataFrame([facts for _, facts in Engine(given.jobs).spread(study, units)])
+    return found.groupby("task").mean()
+
+
 def measure(given: argparse.Namespace, table: str, folder: Path) -> Iterator[dict[str, Any]]:
     """Yield a line for every adversary on a table."""
     contests = evidence.held_out(given, table)
     lender = next(name for name in given.foreign if name != table)
     other = evidence.held_out(given, lender)[0].problem(0, None).evaluations
     chosen = adversaries(given.adversary, other)
-    twists = {adversary.sources for adversary in chosen.values()}
+    twists = dict.fromkeys(adversary.sources for adversary in chosen.values())
     models = {twist: str(folder / f"{table} {i}") for i, twist in enumerate(twists)}
-    engine = Engine(given.jobs)
-    list(engine.spread(train, [(t, replace(contests[0], model=models[t])) for t in twists]))
+    jobs = [(twist, replace(contests[0], model=model)) for twist, model in models.items()]
+    list(Engine(given.jobs).spread(train, jobs))
 
-    def tuned(method: str, model: str, target: str) -> pd.DataFrame:
-        """Tune all tasks with all seeds; return the means of a task."""
-        units = [
-            Unit(
-                TARGETS[target](replace(contest, model=model)),
-                Entrant(method, method),
-                seed,
-                Budget(trials=given.trials),
-            )
-            for contest in contests
-            for seed in range(given.seeds)
-        ]
-        found = pd.DataFrame([facts for _, facts in engine.spread(study, units)])
-        return found.drop(columns="method").groupby("task").mean()
+    def posed(target: str, model: str = "") -> list[HistoryContest]:
+        return [TARGETS[target](replace(contest, model=model)) for contest in contests]
 
     targets = dict.fromkeys(adversary.target for adversary in chosen.values())
-    peers = {target: tuned(PEER, "", target) for target in targets}
+    peers = {target: tuned(posed(target), PEER, given) for target in targets}  # need no model
     for name, (twist, target) in chosen.items():
-        own = tuned("metahpo", models[twist], target)
+        own = tuned(posed(target, models[twist]), "metahpo", given)
         yield {"table": table, "adversary": name, **compared(own, peers[target])}
 
 
