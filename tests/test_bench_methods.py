@@ -270,6 +270,7 @@ PLAN = 'datasets = ["iris"]\nlearners = ["svc"]\n'
     [
         ("datasets = ", "is not TOML"),
         (PLAN + "trails = 3", "unknown key 'trails'; known are"),
+        ("seeds = 3\n[source]\nkind = 'sinusoid'", "few-shot learning; see `metahpo fewshot"),
         (PLAN + 'suite = "99"', "give one of suite, tasks, datasets, histories; there is suite"),
         ('learners = ["svc"]', "give one of suite, tasks, datasets, histories; there is none"),
         ('datasets = ["iris"]', "the key 'learners' is missing"),

@@ -329,7 +329,7 @@ def blocks(language: str) -> list[str]:
 def test_a_method_of_ones_own_as_in_the_docs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (code,), (toml,) = blocks("python"), blocks("toml")
+    (code, _), (toml,) = blocks("python"), blocks("toml")
     assert len([line for line in code.splitlines() if line.strip()]) <= 16
     (tmp_path / "annealing.py").write_text(code)
     (tmp_path / "mine.toml").write_text(toml)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from metahpo.catalogue import learners
+from metahpo.bench.importing import find_learner
 from metahpo.collect import Settings
 from metahpo.collect.evaluator import Evaluator
 from metahpo.collect.tables import read_table
@@ -25,6 +25,7 @@ class Fitting:
     Attributes
     ----------
     learner : str
+        See :func:`metahpo.bench.importing.find_learner`.
     config : str
         As JSON.
     train : Path
@@ -92,7 +93,8 @@ def fit(fitting: Fitting) -> Outcome:
     study). What the first fit took is what it counts for all of them.
     """
     configs = ((0, json.loads(fitting.config)),)
-    learner, settings = learners[fitting.learner], fitting.settings
+    settings = fitting.settings
+    learner = find_learner(fitting.learner, settings.task)
     unit: Unit
     if fitting.test is not None:
         unit = OuterUnit(fitting.train, learner, configs, settings, fitting.test)

@@ -70,7 +70,8 @@ class Plan:
         of histories.
     entrants : tuple of Entrant
     learners : tuple of str
-        Names in the catalogue, or families where tasks of both kinds are met. None for histories.
+        Names in the catalogue, or families where tasks of both kinds are met; or a user's own,
+        as package.module:Name. None for histories.
     tables : tuple of str
         Of the histories' folder; all of them if empty.
     defaults : mapping of str to mapping
@@ -202,6 +203,8 @@ def declared_plan(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
     ValueError
         Naming the key that is missing, unknown or of the wrong type.
     """
+    if {"source", "earlier"} & declared.keys():
+        raise ValueError("this declares few-shot learning; see `metahpo fewshot --help`")
     declared = _checked(declared)
     source = _source(declared)
     _refuse_foreign(declared, source)

@@ -12,10 +12,10 @@ import numpy as np
 from metahpo.bench.contest import Contest, Trial
 from metahpo.bench.experience import Experience, model_folder
 from metahpo.bench.fitting import Fitting, fit
+from metahpo.bench.importing import find_learner
 from metahpo.bench.plan import Plan
 from metahpo.bench.problem import Knowledge, Problem, Table
 from metahpo.bench.tables import Part, Prepared
-from metahpo.catalogue import learners, resolve_learner
 from metahpo.collect import Settings
 from metahpo.collect.features import table_features
 from metahpo.collect.plan import DEFAULT_METRIC
@@ -41,7 +41,7 @@ class TableContest(Contest):
 
     def problem(self, seed: int, n_trials: int | None) -> Problem:
         """Pose the problem."""
-        learner = learners[self.learner]
+        learner = find_learner(self.learner, self.settings.task)
         return Problem(
             space=learner.space,
             direction=self.direction,
@@ -101,7 +101,7 @@ def table_contests(task: Prepared, plan: Plan) -> list[TableContest]:
     metric = plan.metric or DEFAULT_METRIC[task.kind]
     contests = []
     for name in plan.learners:
-        learner = resolve_learner(name, task.kind)
+        learner = find_learner(name, task.kind)
         experience = Experience(
             learner.name, task.kind, model_folder(plan.model, learner.name), plan.evaluations
         )
@@ -109,7 +109,7 @@ def table_contests(task: Prepared, plan: Plan) -> list[TableContest]:
             TableContest(
                 task=task.info["name"],
                 task_id=task.task_id,
-                learner=learner.name,
+                learner=name if ":" in name else learner.name,
                 metric=metric,
                 direction="maximize",
                 fold=part.fold,

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
+from metahpo.bench.importing import imported
 from metahpo.bench.methods.studies import StudyTuner
 from metahpo.bench.problem import Problem, Tuner
 
 
 def importer(path: str) -> Callable[..., Tuner]:
-    """Import ``package.module:Class``; the folder one stands in is searched, too.
+    """Import ``package.module:Class``.
 
     Raises
     ------
@@ -23,14 +21,7 @@ def importer(path: str) -> Callable[..., Tuner]:
     """
     from optuna.samplers import BaseSampler
 
-    module, _, name = path.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:  # as `python -m` has it; a console script does not
-        sys.path.append(here)
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"the method {path!r} cannot be imported: {error}") from error
+    found = imported(path, "method")
     if inspect.isclass(found) and issubclass(found, BaseSampler):
         return _as_study(found)
     if not (callable(getattr(found, "ask", None)) and callable(getattr(found, "tell", None))):
