@@ -176,6 +176,17 @@ def weigh(hypotheses: Hypotheses, told: Told) -> Weighed:
     )
 
 
+def chosen(hypotheses: Hypotheses, number: Tensor) -> Hypotheses:
+    """Return one hypothesis a study, by its number: (B,)."""
+    studies = torch.arange(len(number), device=number.device)
+    null = _counts(hypotheses)[1]
+    # a null hypothesis is one of transfer that gives the shared covariance no weight
+    padded = {"deep": torch.nn.functional.pad(hypotheses["deep"], (0, null), value=-torch.inf)}
+    return {
+        name: value[studies, number][:, None] for name, value in (hypotheses | padded).items()
+    }
+
+
 def _counts(hypotheses: Hypotheses) -> tuple[int, int]:
     """Return how many hypotheses are of transfer, and how many are null."""
     n_transfer = hypotheses["deep"].shape[1]
