@@ -21,7 +21,7 @@ from metahpo.growth import Trials, finished_trials, grown
 from metahpo.metadataset import Direction, MetaDataset
 from metahpo.observed import nearest_configs
 from metahpo.portfolio import greedy_portfolio
-from metahpo.rehearsal import first_suggestions, learned_adaptation, split
+from metahpo.rehearsal import first_suggestions, foretold_seconds, learned_adaptation, split
 from metahpo.space import Codes, Config, Space
 from metahpo.surrogate.cost import CostBelief, CostHead, CostPrior
 from metahpo.surrogate.features import FeatureNet, FeatureOptions
@@ -127,13 +127,14 @@ class MetaModel:
             return cls(md.space, md.direction, md.metric, learned, card={})
 
         known = varied(md)
-        card = {**origin(known, md), "held_out": None, "seed": seed}
+        card = {**origin(known, md), "held_out": None, "seconds": None, "seed": seed}
         model, parts = trained(known), split(known, seed=seed)
         if parts is None:
             return replace(model, card=card)
         rehearsing, held = trained(parts[0]), parts[1]
         adaptation = learned_adaptation(rehearsing, held, device=where, seed=seed)
         card["held_out"] = first_suggestions(rehearsing, held)
+        card["seconds"] = foretold_seconds(rehearsing, held)
         return replace(
             model, experience=replace(model.experience, adaptation=adaptation), card=card
         )

@@ -12,7 +12,7 @@ from scipy.special import comb
 
 from metahpo.metadataset import MetaDataset
 from metahpo.portfolio import greedy_portfolio
-from metahpo.training import oriented_scores
+from metahpo.training import oriented_scores, seconds_of
 
 if TYPE_CHECKING:
     from metahpo.metamodel import MetaModel
@@ -70,6 +70,27 @@ def first_suggestions(model: MetaModel, held: MetaDataset) -> dict[str, Any] | N
         "n": list(_SHOWN),
         "suggested": mean[: len(_SHOWN)],
         "random": mean[len(_SHOWN) :],
+    }
+
+
+def foretold_seconds(model: MetaModel, held: MetaDataset) -> dict[str, Any] | None:
+    """Measure how well a model foretells what evaluations take on tasks held out."""
+    shares = []
+    for meta_features, part, _ in _tasks(held):
+        seconds = seconds_of(part)
+        known = seconds > 0
+        c = np.log(seconds[known])
+        if model.experience.cost is None or len(c) < 2 or np.ptp(c) == 0:
+            continue
+        codes = model.space.codes(part.trials[known])
+        mean, _ = model.cost_belief(meta_features).log_seconds(model.cost_features(codes))
+        shares.append(1 - (c - mean).var() / c.var())
+    if not shares:
+        return None
+    return {
+        "what": "median R² of log seconds within a task, up to its level, before the first trial",
+        "n_tasks": len(shares),
+        "r2": round(float(np.median(shares)), 4),
     }
 
 

@@ -23,6 +23,7 @@ from metahpo.bench.problem import Problem
 from metahpo.bench.ring import Unit, play
 from metahpo.growth import SECONDS
 from metahpo.portfolio import greedy_portfolio
+from metahpo.rehearsal import foretold_seconds
 from metahpo.space import Config
 from metahpo.surrogate.cost import CostBelief, CostHead, fit_cost
 from metahpo.surrogate.features import FeatureNet
@@ -240,9 +241,21 @@ def test_a_study_is_read_with_its_seconds(model: MetaModel) -> None:
 
 def test_a_model_without_seconds_says_so(plain: MetaModel) -> None:
     assert plain.card["n_timed"] == 0
+    assert plain.card["seconds"] is None
     for make in (MetaOptimizer, MetaSampler):
         with pytest.raises(ValueError, match=r"trained without seconds.*column fit_seconds"):
             make(plain, cost_aware=True)
+
+
+def test_the_card_says_how_well_seconds_are_foretold(model: MetaModel, plain: MetaModel) -> None:
+    new = np.array([0.12, 0.37, 0.63, 0.88])
+    held = timed(dataset(new, n=40), new)
+    told = foretold_seconds(model, held)
+    assert told is not None
+    assert told["n_tasks"] == 4
+    assert 0.7 < told["r2"] <= 1
+    assert foretold_seconds(plain, held) is None
+    assert foretold_seconds(model, dataset(new)) is None
 
 
 def test_saving_keeps_it(model: MetaModel, plain: MetaModel, tmp_path: Path) -> None:
