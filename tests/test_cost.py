@@ -10,13 +10,15 @@ from typing import Any
 import made_up
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from optuna.distributions import IntDistribution
 from sklearn.svm import SVC
 from valleys import QUICK, SPACE, alone, dataset, evaluated, score
 
-from metahpo import MetaDataset, MetaModel, MetaOptimizer, MetaSampler, MetaSearchCV
-from metahpo.bench.histories import HistoryContest, history_contests
+from metahpo import MetaDataset, MetaModel, MetaOptimizer, MetaSampler, MetaSearchCV, Space
+from metahpo.bench.histories import HistoryContest, HistoryTable, history_contests
 from metahpo.bench.methods.simple import RandomSearch
 from metahpo.bench.plan import Budget, Entrant, declared_plan
 from metahpo.bench.problem import Problem
@@ -365,3 +367,11 @@ def test_a_budget_in_seconds_needs_a_history_that_has_them(tmp_path: Path) -> No
     folder = history(tmp_path / "untimed", TS[:5], took=False)
     with pytest.raises(ValueError, match=r"'valleys' does not say .* give a budget in trials"):
         contests(folder)
+
+
+def test_the_space_of_a_history_can_be_stored(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"task_id": ["a"] * 3, "hp_rounds": [1, 20, 900], "acc": [0.1, 0.2, 0.3]})
+    frame.to_parquet(tmp_path / "wide.parquet")
+    space = HistoryTable(str(tmp_path), "wide", "acc").space
+    assert space.distributions["rounds"] == IntDistribution(1, 900, log=True)
+    assert Space.from_json(space.to_json()) == space

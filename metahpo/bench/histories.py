@@ -195,7 +195,7 @@ def _distribution(column: pd.Series[Any], log: bool | None) -> BaseDistribution:
     if log is None:
         log = bool(low > 0 and high / low > _LOG_FROM)
     if (known == known.round()).all():
-        return IntDistribution(int(low), int(high), log=log and low >= 1)
+        return IntDistribution(int(low), int(high), log=bool(log and low >= 1))
     return FloatDistribution(float(low), float(high), log=log)
 
 
