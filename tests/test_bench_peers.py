@@ -231,6 +231,10 @@ def test_flaml_has_no_portfolio_for_most() -> None:
     pytest.importorskip("flaml")
     with pytest.raises(ValueError, match="FLAML has no portfolio for 'svc'; it has lightgbm, xg"):
         find_method("flaml_zero_shot").make(table_of("svc"))
+    given = {"name": "f", "datasets": ["iris"], "methods": ["random", "flaml_zero_shot"]}
+    declared_plan({**given, "learners": ["extra_trees_regressor", "xgboost"]})
+    with pytest.raises(ValueError, match="'flaml_zero_shot', which cannot tune 'mlp', only light"):
+        declared_plan({**given, "learners": ["xgboost", "mlp"]})
 
 
 # ---------------------------------------------------------------------- SMAC

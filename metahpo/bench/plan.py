@@ -210,9 +210,7 @@ def declared_plan(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
     _refuse_foreign(declared, source)
     where = declared[source]
     entrants = _entrants(declared.get("methods", METHODS))
-    for entrant in entrants:
-        if source == "histories" and not entrant.found.on_candidates:
-            raise ValueError(f"methods holds {entrant.method!r}, which cannot run on histories")
+    _refuse_unfit(entrants, source, declared.get("learners", ()))
     plain = {
         name: declared[name]
         for name in ("metric", "held_out", "nested", "max_rows", "max_columns", "time_limit")
@@ -309,6 +307,18 @@ def _refuse_foreign(declared: Mapping[str, Any], source: Source) -> None:
             raise ValueError(f"the key {name!r} means nothing together with {source!r}")
     if source != "histories" and "learners" not in declared:
         raise ValueError("the key 'learners' is missing")
+
+
+def _refuse_unfit(entrants: Sequence[Entrant], source: Source, learners: Sequence[str]) -> None:
+    for entrant in entrants:
+        cannot = f"methods holds {entrant.method!r}, which cannot"
+        if source == "histories" and not entrant.found.on_candidates:
+            raise ValueError(f"{cannot} run on histories")
+        for name in learners:
+            if not entrant.found.can_tune(name):
+                raise ValueError(
+                    f"{cannot} tune {name!r}, only {', '.join(entrant.found.families)}"
+                )
 
 
 def _budget(declared: Mapping[str, Any]) -> Budget:

@@ -25,6 +25,7 @@ from metahpo.bench.methods import (
     warm,
 )
 from metahpo.bench.problem import Problem, Tuner
+from metahpo.catalogue import learners
 
 __all__ = ["Method", "find_method", "methods"]
 
@@ -53,6 +54,8 @@ class Method:
     on_candidates : bool
         Whether it can be told of another configuration than it asked for, as happens where only
         some are to be had.
+    families : tuple of str
+        Learners that it can tune, by family; empty where it can tune all.
     package : str or None
         What must be installed for it.
     """
@@ -65,12 +68,18 @@ class Method:
     warm: bool = False
     needs_model: bool = False
     on_candidates: bool = True
+    families: tuple[str, ...] = ()
     package: str | None = None
 
     @property
     def installed(self) -> bool:
         """Whether the package that it needs is there."""
         return self.package is None or find_spec(self.package) is not None
+
+    def can_tune(self, learner: str) -> bool:
+        """Whether it can tune a learner, given by name or by family."""
+        family = learners[learner].family if learner in learners else learner
+        return not self.families or family in self.families
 
 
 _METHODS = (
@@ -122,6 +131,7 @@ _METHODS = (
         "FLAML, zero-shot",
         flaml_zero_shot.FlamlZeroShot,
         on_candidates=False,
+        families=tuple(flaml_zero_shot.PORTFOLIOS),
         package="flaml",
     ),
     Method(

@@ -15,7 +15,7 @@ from metahpo.bench.methods.simple import RandomSearch
 from metahpo.bench.problem import Problem
 from metahpo.space import Config
 
-_PORTFOLIOS = {  # by the learner's family
+PORTFOLIOS = {  # by the learner's family
     "lightgbm": "lgbm",
     "xgboost": "xgb_limitdepth",
     "random_forest": "rf",
@@ -63,11 +63,11 @@ def suggestions(problem: Problem) -> list[Config]:
     from flaml.default import suggest_config
 
     learner = problem.learner
-    if learner is None or learner.family not in _PORTFOLIOS:
+    if learner is None or learner.family not in PORTFOLIOS:
         name = "histories" if learner is None else repr(learner.name)
-        raise ValueError(f"FLAML has no portfolio for {name}; it has {', '.join(_PORTFOLIOS)}")
+        raise ValueError(f"FLAML has no portfolio for {name}; it has {', '.join(PORTFOLIOS)}")
     table = problem.table
-    found = suggest_config(learner.task, table.X, table.y, _PORTFOLIOS[learner.family])
+    found = suggest_config(learner.task, table.X, table.y, PORTFOLIOS[learner.family])
     configs = [learner.config_of(choice["hyperparameters"]) for choice in found]
     frame = pd.DataFrame(configs, index=range(len(configs)))
     distinct = {json.dumps(config): config for config in problem.space.nearest(frame)}
