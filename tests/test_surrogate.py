@@ -19,7 +19,7 @@ from scipy.stats import multivariate_normal, norm
 from scipy.stats import t as student_t
 from sklearn.gaussian_process.kernels import Matern
 
-from metahpo.surrogate.adaptation import RULE, Adaptation
+from metahpo.surrogate.adaptation import RULE, STRAY, Adaptation
 from metahpo.surrogate.belief import condition
 from metahpo.surrogate.features import FeatureNet, FeatureOptions, train_features
 from metahpo.surrogate.hypotheses import NULL_PRIOR, Told, View
@@ -313,7 +313,8 @@ def test_quantiles_are_those_of_noisy_scores(study: Study) -> None:
     for i, row in enumerate(quantiles):
         sds = np.sqrt([c.covariance[i, i] + c.noise for c in components])
         below = norm.cdf(row, np.array([[c.mean[i]] for c in components]), sds[:, None])
-        assert weights @ below == pytest.approx(levels, abs=5e-3)
+        # a share of the scores is like nothing foretold, and may be anywhere
+        assert STRAY / 2 + (1 - STRAY) * weights @ below == pytest.approx(levels, abs=5e-3)
 
 
 def test_expected_improvement_is_the_integral_it_stands_for(study: Study) -> None:

@@ -63,7 +63,8 @@ _TRIALS = (3, 30)  # the least and the most trials of a study in training
 _QUERIES = 30
 _PROMISING = 20  # configurations among which a study begins, or one in twenty
 _GOOD = 4.0  # how much likelier the best configuration is tried than the worst, as a logarithm
-_STRAY = 0.02  # probability that a score is no one's fault: it keeps one task from ruling all
+STRAY = 0.02
+"""Probability that a score is like nothing foretold: it keeps one task from ruling them all."""
 _STRAY_WIDTH = 8.0  # of such a score's density, in standard deviations of the task's scores
 _FAR = 3.0  # how far the logarithms may move from where they start
 _LEAST_TASKS = 4
@@ -313,7 +314,7 @@ def _missed(trials: Told, new: View, y: Tensor, there: Tensor) -> Loss:
     mean = (values * known).sum(1, keepdim=True) / known.sum(1, keepdim=True)
     square = ((values - mean).square() * known).sum(1) / known.sum(1)
     unit = square.sqrt().clamp(min=1e-12)[:, None]
-    stray = math.log(_STRAY / _STRAY_WIDTH)
+    stray = math.log(STRAY / _STRAY_WIDTH)
 
     def loss(hypotheses: Params) -> Tensor:
         posterior = condition(hypotheses, trials)
@@ -321,7 +322,7 @@ def _missed(trials: Told, new: View, y: Tensor, there: Tensor) -> Loss:
         u = (y[..., None] - means) / sds
         log = -0.5 * u.square() - (sds / unit[..., None]).log() - 0.5 * math.log(2 * math.pi)
         density = (log + posterior.weight[:, None].log()).logsumexp(-1)
-        density = torch.logaddexp(density + math.log1p(-_STRAY), torch.full_like(density, stray))
+        density = torch.logaddexp(density + math.log1p(-STRAY), torch.full_like(density, stray))
         masked = torch.where(there, density, torch.zeros_like(density))
         return -masked.sum(1) / there.sum(1)
 

@@ -182,9 +182,7 @@ def chosen(hypotheses: Hypotheses, number: Tensor) -> Hypotheses:
     null = _counts(hypotheses)[1]
     # a null hypothesis is one of transfer that gives the shared covariance no weight
     padded = {"deep": torch.nn.functional.pad(hypotheses["deep"], (0, null), value=-torch.inf)}
-    return {
-        name: value[studies, number][:, None] for name, value in (hypotheses | padded).items()
-    }
+    return {name: value[studies, number][:, None] for name, value in (hypotheses | padded).items()}
 
 
 def _counts(hypotheses: Hypotheses) -> tuple[int, int]:

@@ -10,13 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metahpo.surrogate.adaptation import Adaptation
+from metahpo.surrogate.adaptation import STRAY, Adaptation
 from metahpo.surrogate.belief import Posterior, condition
 from metahpo.surrogate.hypotheses import Told, View
 from metahpo.surrogate.scale import ScalePrior
 from metahpo.surrogate.tasks import TaskPrior
 
 Array = NDArray[np.float64]
+
+_LEAST = 1e-4  # the outermost level of a quantile
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,10 +108,18 @@ class StudyBelief:
         return _array(mean), _array(sd)
 
     def quantiles(self, phi: Array, X: Array, levels: Sequence[float]) -> Array:
-        """Return quantiles of what an evaluation would show, noise included: (m, levels)."""
+        """Return quantiles of what an evaluation would show, noise included: (m, levels).
+
+        As the predictive density was learned: a share ``STRAY`` of the scores is like nothing
+        that is foretold, half of it below and half of it above all else.
+        """
         with torch.no_grad():
             new = self.prior.view(phi, X)
-            columns = [_array(self.posterior.quantile(new, level)) for level in levels]
+            inner = [(level - STRAY / 2) / (1 - STRAY) for level in levels]
+            columns = [
+                _array(self.posterior.quantile(new, min(max(level, _LEAST), 1 - _LEAST)))
+                for level in inner
+            ]
         return np.stack(columns, axis=1)
 
     def expected_improvement(self, phi: Array, X: Array, *, of: int | None = None) -> Array:
