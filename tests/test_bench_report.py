@@ -168,9 +168,11 @@ def test_failures_and_crashes_are_counted_where_they_are_read() -> None:
     runs.loc[[0, 1], ["status", "score"]] = ["failed", nan]
     runs.loc[[5], "status"] = "timeout"
     runs.loc[[6, 7], "status"] = "crashed"
+    runs.loc[[2], ["status", "score"]] = ["partial", nan]
     said = " ".join(caveats(examine(runs)))
     assert "2 of 16 trials failed, and count as trials without a score: a 2" in said
     assert "1 of 16 trials timed out" in said
+    assert "a share of the rows, without a score on all: a 1" in said
     assert "trials lost: b 2" in said
     assert "fewer than 6 tasks" in said
 

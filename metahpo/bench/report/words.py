@@ -9,6 +9,7 @@ from metahpo.bench.report.curves import PROBLEM
 from metahpo.bench.report.findings import Findings, failures
 from metahpo.bench.report.standings import p_value
 from metahpo.bench.report.statistics import ALPHA
+from metahpo.bench.runs import PARTIAL
 
 Record = dict[str, Any]
 
@@ -49,6 +50,11 @@ def caveats(findings: Findings) -> list[str]:
                 f"{counts[status].sum():,} of {len(findings.runs):,} trials {what}, and count as "
                 f"trials without a score: {each}."
             )
+    if PARTIAL in counts and counts[PARTIAL].any():
+        each = ", ".join(f"{m} {n}" for m, n in counts[PARTIAL].items() if n)
+        said.append(
+            f"Trials spent on evaluations of a share of the rows, without a score on all: {each}."
+        )
     if "crashed" in counts and counts["crashed"].any():
         each = ", ".join(f"{m} {n}" for m, n in counts["crashed"].items() if n)
         said.append(
