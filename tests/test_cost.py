@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -375,3 +377,29 @@ def test_the_space_of_a_history_can_be_stored(tmp_path: Path) -> None:
     space = HistoryTable(str(tmp_path), "wide", "acc").space
     assert space.distributions["rounds"] == IntDistribution(1, 900, log=True)
     assert Space.from_json(space.to_json()) == space
+
+
+def test_the_command_measures_how_well_seconds_are_foretold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ts = np.linspace(0, 1, 25)
+    trials, features = evaluated(ts, n=30)
+    where = dict(zip(features.index, ts, strict=True))
+    took = [
+        seconds(config, where[task])
+        for config, task in zip(SPACE.from_frame(trials), trials["task_id"], strict=True)
+    ]
+    table = trials.rename(columns={name: f"hp_{name}" for name in SPACE.names})
+    table.assign(timetrain=took).to_parquet(tmp_path / "valleys.parquet")
+    features.rename_axis("task_id").reset_index().to_parquet(
+        tmp_path / "valleys_metafeatures.parquet"
+    )
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    given = ["cost.py", "--table", "valleys", "--histories", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", [*given, "--out", str(tmp_path / "out")])
+    import_module("cost").main()
+    facts = json.loads((tmp_path / "out" / "cost.json").read_text())
+    found = pd.DataFrame(facts["rows"], columns=facts["columns"])
+    by = found.set_index(["by", "told"])["R²"]
+    assert by["task's mean", 0] == 0
+    assert 0.6 < by["cost head", 0] < by["cost head", 5] <= 1
