@@ -383,20 +383,12 @@ def test_one_trial_says_nothing_about_which_task_it_is_like(study: Study) -> Non
 
 def test_studies_side_by_side_are_each_what_it_is_alone(study: Study) -> None:
     prior, lengths = study.prior(), (6, 3, 1)
-    told = [prior.told(study.phi[:n], study.X[:n], study.y[:n]) for n in lengths]
-
-    def padded(values: list[torch.Tensor]) -> torch.Tensor:  # (1, n, …) each, to (B, N, …)
-        # what stands where no trial is must not matter
-        return torch.nn.utils.rnn.pad_sequence([v[0] for v in values], True, padding_value=7.0)
-
-    together = Told(
-        at=View(*(padded([getattr(t.at, part) for t in told]) for part in ("X", "mean", "root"))),
-        y=padded([t.y for t in told]),
-        there=torch.arange(6) < torch.tensor(lengths)[:, None],
-        log_relevance=torch.cat([t.log_relevance for t in told]),
-        scales=torch.cat([t.scales for t in told]),
-        log_scales=torch.cat([t.log_scales for t in told]),
+    together = Told.side_by_side(
+        [prior.told(study.phi[:n], study.X[:n], study.y[:n]) for n in lengths]
     )
+    # what stands where no trial is must not matter
+    together.y[~together.there] = 7.0
+    together.at.X[~together.there] = 7.0
     posterior = condition(prior.adaptation.hypotheses(together), together)
     new = prior.view(*study.new)
     views = View(*(getattr(new, part).expand(3, -1, -1) for part in ("X", "mean", "root")))

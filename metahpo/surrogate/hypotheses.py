@@ -26,6 +26,7 @@ M1       (B, H_t, n, T) L^-1 M; the null hypotheses say 0
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -103,6 +104,29 @@ class Told:
     log_relevance: Tensor
     scales: Tensor
     log_scales: Tensor
+
+    @classmethod
+    def side_by_side(cls, studies: Sequence[Told]) -> Told:
+        """Lay studies that may differ in length beside one another, to compute them at once."""
+
+        def stacked(values: Iterable[Tensor]) -> Tensor:  # (B, n, …) each
+            rows = [row for value in values for row in value]
+            return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+        at = (
+            stacked(getattr(told.at, part) for told in studies) for part in ("X", "mean", "root")
+        )
+        rest = (
+            stacked(getattr(told, part) for told in studies)
+            for part in ("y", "there", "log_relevance", "scales", "log_scales")
+        )
+        return cls(View(*at), *rest)
+
+    def to(self, device: torch.device | str) -> Told:
+        """Move to a device."""
+        at = View(*(value.to(device) for value in vars(self.at).values()))
+        rest = (value.to(device) for name, value in vars(self).items() if name != "at")
+        return Told(at, *rest)
 
 
 @dataclass(frozen=True, eq=False)
