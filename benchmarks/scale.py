@@ -3,8 +3,9 @@
 Models are trained on made-up tasks, each in a process of its own: seconds on the clock, seconds of
 processor time, and the most memory that the process took, beside what it had before it began to
 train. Each task has its own configurations of a mixed space with seven parameters. Then many
-studies, each with some trials behind it, ask for their next configuration, one after the other;
-asks a second are counted by processor time, which other users of the machine do not stretch.
+studies, each with some trials behind it, ask for their next configuration: one after the other
+through the optimizer, and side by side, choosing among the model's pool. Asks a second are counted
+by processor time, which other users of the machine do not stretch, on a GPU by the clock.
 
     python benchmarks/scale.py --out results
 """
@@ -16,6 +17,7 @@ import resource
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import evidence
@@ -26,6 +28,9 @@ from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from metahpo import MetaDataset, MetaModel, MetaOptimizer, Space
+from metahpo.space import Config
+from metahpo.surrogate.belief import condition
+from metahpo.surrogate.hypotheses import Told
 
 SPACE = Space(
     {
@@ -41,6 +46,8 @@ SPACE = Space(
 )
 N_META_FEATURES = 10
 WIDE = (100, 1000)  # tasks and configurations for which there is a goal of 10 minutes
+AT_ONCE = 100  # studies that are computed side by side
+LEADING = 8  # components of a study's belief that choose among the pool
 NOT_MEASURED = "not measured"
 
 Array = NDArray[np.float64]
@@ -98,28 +105,67 @@ def apart(n_tasks: int, n_configs: int, device: str) -> dict[str, Any]:
 
 
 def asks(n_studies: int, n_told: int) -> Iterator[dict[str, Any]]:
-    """Let studies ask, one after the other."""
+    """Let studies ask, one after the other, each with candidates of its own."""
     model = MetaModel.load("default", learner="svc")
-    seconds = np.zeros(2)  # on the clock, of processor time
+    seconds = np.zeros(2)
     for seed in range(n_studies):
         optimizer = MetaOptimizer(model, seed=seed)
-        scores = np.random.default_rng(seed).normal(size=n_told)
-        for config, score in zip(model.space.sample(n_told, seed=seed), scores, strict=True):
-            optimizer.tell(config, float(score))
-        begun = np.array([time.perf_counter(), time.process_time()])
-        optimizer.ask()
-        seconds += np.array([time.perf_counter(), time.process_time()]) - begun
-    work = f"ask, {n_studies} studies after {n_told} trials"
-    clock, processor = (float(value) for value in seconds)
-    yield {
+        for config, score in trials(model, n_told, seed):
+            optimizer.tell(config, score)
+        with timed(seconds):
+            optimizer.ask()
+    yield served(f"ask, {n_studies} studies after {n_told} trials", "cpu", n_studies, seconds)
+
+
+def asks_at_once(n_studies: int, n_told: int, device: str) -> dict[str, Any]:
+    """Let studies choose among the configurations that are good somewhere, all at once."""
+    work = f"ask among the pool, {n_studies} studies after {n_told} trials, {AT_ONCE} at once"
+    if device == "cuda" and not torch.cuda.is_available():
+        return {"work": work, "device": device, "seconds": NOT_MEASURED}
+    model = MetaModel.load("default", learner="svc")
+    prior = model.prior()
+    known = model.pool_view
+    pool = prior.view(known.phi, known.codes.array).to(device)
+    studies = []
+    for seed in range(n_studies):
+        configs, scores = zip(*trials(model, n_told, seed), strict=True)
+        codes = model.space.codes(list(configs))
+        studies.append(prior.told(model.encode(codes), codes.array, np.array(scores)))
+    seconds = np.zeros(2)
+    adaptation = prior.adaptation.to(device)
+    for first in range(0, n_studies, AT_ONCE):
+        together = Told.side_by_side(studies[first : first + AT_ONCE]).to(device)
+        with timed(seconds), torch.no_grad():
+            posterior = condition(adaptation.hypotheses(together), together)
+            gain = posterior.leading(LEADING).expected_improvement(pool.expand(len(together.y)))
+            gain.argmax(1).cpu()  # waits for the device
+    return served(work, device, n_studies, seconds)
+
+
+def trials(model: MetaModel, n: int, seed: int) -> list[tuple[Config, float]]:
+    """Make up a study's trials."""
+    scores = np.random.default_rng(seed).normal(size=n).tolist()
+    return list(zip(model.space.sample(n, seed=seed), scores, strict=True))
+
+
+@contextmanager
+def timed(seconds: Array) -> Iterator[None]:
+    """Add what a block takes: seconds on the clock, and of processor time."""
+    begun = np.array([time.perf_counter(), time.process_time()])
+    yield
+    seconds += np.array([time.perf_counter(), time.process_time()]) - begun
+
+
+def served(work: str, device: str, n_studies: int, seconds: Array) -> dict[str, Any]:
+    """Return a line; asks are counted by the processor's time, on a GPU by the clock."""
+    clock, processor = seconds.tolist()
+    return {
         "work": work,
-        "device": "cpu",
+        "device": device,
         "seconds": clock,
         "processor seconds": processor,
-        "asks a second": n_studies / processor,
+        "asks a second": n_studies / (processor if device == "cpu" else clock),
     }
-    # beliefs are NumPy's: there is nothing yet that asks for many studies at once on a GPU
-    yield {"work": work, "device": "cuda", "seconds": NOT_MEASURED}
 
 
 def measure(
@@ -132,6 +178,8 @@ def measure(
         yield apart(*WIDE, device)
     if n_studies:
         yield from asks(n_studies, n_told)
+        for device in ("cpu", "cuda"):
+            yield asks_at_once(n_studies, n_told, device)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from sklearn.gaussian_process.kernels import Matern
 from metahpo.surrogate.adaptation import RULE, STRAY, Adaptation
 from metahpo.surrogate.belief import condition
 from metahpo.surrogate.features import FeatureNet, FeatureOptions, train_features
-from metahpo.surrogate.hypotheses import NULL_PRIOR, Told, View
+from metahpo.surrogate.hypotheses import NULL_PRIOR, Told
 from metahpo.surrogate.kernels import matern52
 from metahpo.surrogate.relevance import Relevance, fit_relevance
 from metahpo.surrogate.scale import ScalePrior
@@ -390,9 +390,8 @@ def test_studies_side_by_side_are_each_what_it_is_alone(study: Study) -> None:
     together.y[~together.there] = 7.0
     together.at.X[~together.there] = 7.0
     posterior = condition(prior.adaptation.hypotheses(together), together)
-    new = prior.view(*study.new)
-    views = View(*(getattr(new, part).expand(3, -1, -1) for part in ("X", "mean", "root")))
-    gains, trusts = posterior.expected_improvement(views), posterior.trust
+    gains = posterior.expected_improvement(prior.view(*study.new).expand(3))
+    trusts = posterior.trust
     for i, n in enumerate(lengths):
         alone = prior.condition(study.phi[:n], study.X[:n], study.y[:n])
         np.testing.assert_allclose(gains[i], alone.expected_improvement(*study.new), rtol=1e-6)

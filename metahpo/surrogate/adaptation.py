@@ -112,6 +112,14 @@ class Adaptation:
             for name, value in end.items()
         }
 
+    def to(self, device: torch.device | str) -> Adaptation:
+        """Move to a device."""
+        theta, log_rates = (
+            {name: value.to(device) for name, value in values.items()}
+            for values in (self.theta, self.log_rates)
+        )
+        return Adaptation(theta, log_rates, self.steps)
+
     def on_columns(self, known: Mapping[str, slice], columns: Mapping[str, slice]) -> Adaptation:
         """Return the adaptation for another code of configurations.
 
@@ -215,8 +223,7 @@ def learn_adaptation(
     ).parameters
     theta, rates = part(learned, "theta"), part(learned, "rate")
     steps = _steps(theta, rates, losses, studies, seed)
-    cpu = [{name: value.cpu() for name, value in one.items()} for one in (theta, rates)]
-    return Adaptation(cpu[0], cpu[1], steps)
+    return Adaptation(theta, rates, steps).to("cpu")
 
 
 def _steps(theta: Params, rates: Params, losses: Any, studies: _Studies, seed: int) -> int:

@@ -79,6 +79,14 @@ class View:
     mean: Tensor
     root: Tensor
 
+    def to(self, device: torch.device | str) -> View:
+        """Move to a device."""
+        return View(*(value.to(device) for value in vars(self).values()))
+
+    def expand(self, studies: int) -> View:
+        """Show one study's configurations to each of many."""
+        return View(*(value.expand(studies, -1, -1) for value in vars(self).values()))
+
 
 @dataclass(frozen=True, eq=False)
 class Told:
@@ -124,9 +132,8 @@ class Told:
 
     def to(self, device: torch.device | str) -> Told:
         """Move to a device."""
-        at = View(*(value.to(device) for value in vars(self.at).values()))
         rest = (value.to(device) for name, value in vars(self).items() if name != "at")
-        return Told(at, *rest)
+        return Told(self.at.to(device), *rest)
 
 
 @dataclass(frozen=True, eq=False)
