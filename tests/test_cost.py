@@ -333,6 +333,15 @@ class Clock(RandomSearch):
         self.seen.append(seconds)
 
 
+class Exact(RandomSearch):
+    """Random search that takes more questions than there are candidates for a mistake."""
+
+    def ask(self) -> Config:
+        if not self._left:
+            raise ValueError("there is nothing left")
+        return super().ask()
+
+
 TAKEN: list[float] = []
 
 
@@ -363,6 +372,13 @@ def test_a_history_is_played_against_the_seconds_it_recorded(tmp_path: Path) -> 
     assert (runs["suggest_seconds"] > 0).all()
     assert runs["elapsed"].iloc[-2] < 2.0 <= runs["elapsed"].iloc[-1]
     assert list(runs["evaluate_seconds"]) == TAKEN
+
+
+def test_a_run_ends_where_all_that_a_history_has_is_tried(tmp_path: Path) -> None:
+    contest = contests(history(tmp_path / "timed", TS[:5]))[0]
+    entrant = Entrant("exact", f"{__name__}:Exact")
+    runs = play(Unit(contest, entrant, seed=0, budget=Budget(seconds=1e9)))
+    assert list(runs["status"]) == ["ok"] * 20
 
 
 def test_a_budget_in_seconds_needs_a_history_that_has_them(tmp_path: Path) -> None:

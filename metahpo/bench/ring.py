@@ -129,7 +129,7 @@ class _Game:
         unit = self._unit
         problem = self._contest.problem(unit.seed, unit.budget.trials)
         tuner: Tuner | None = None
-        while not self._is_over():
+        while not self._is_over(problem):
             started = time.perf_counter()
             try:
                 if tuner is None:
@@ -163,7 +163,9 @@ class _Game:
                 yield self._close()
         yield from self._ending()
 
-    def _is_over(self) -> bool:
+    def _is_over(self, problem: Problem) -> bool:
+        if problem.candidates is not None and len(self._tried) >= len(problem.candidates):
+            return True  # nothing is left to ask for, however much of the budget is
         budget = self._unit.budget
         if budget.trials is not None:
             return self._number >= budget.trials
