@@ -411,9 +411,10 @@ class MetaModel:
             "task_spreads": learned.spreads,
             "relevance_scale": learned.relevance.scale,
             "memory": learned.memory,
+            **learned.adaptation,
             **({} if learned.cost is None else learned.cost.tensors()),
         }
-        single = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in tensors.items()}
+        single = {k: np.asarray(v, dtype=np.float32, order="C") for k, v in tensors.items()}
         tasks = pd.DataFrame(
             self.relevance.reference, columns=list(self.relevance.names), index=self.task_ids
         )
