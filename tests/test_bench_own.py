@@ -37,7 +37,7 @@ def test_a_pipeline_with_a_space_is_a_learner(
     run_benchmark(plan, tmp_path / "out")
     runs = read_runs([tmp_path / "out"])
     assert set(runs["learner"]) == {"shrunk:PCA_SVC"}
-    assert set(runs["status"]) == {"ok", "partial"}
+    assert set(runs["status"]) == {"ok", "partial"}, runs["error"].dropna().unique()
     task = BundledSource("iris").load()
     rows, _ = BundledSource("iris").split(task, 0)
     X, y = task.X.iloc[rows].to_numpy(), task.y.iloc[rows]

@@ -50,7 +50,9 @@ def finite(low: float, high: float) -> st.SearchStrategy[float]:
 def floats(draw: st.DrawFn) -> BaseDistribution:
     if draw(st.booleans()):
         low = draw(finite(1e-8, 1e3))
-        return FloatDistribution(low, low * draw(finite(1.0, 1e9)), log=True)
+        # a single value, or a range that ten digits can tell apart
+        ratio = draw(st.one_of(st.just(1.0), finite(1.0 + 1e-6, 1e9)))
+        return FloatDistribution(low, low * ratio, log=True)
     if draw(st.booleans()):
         start, step = (
             draw(st.sampled_from(["-1", "0", "0.1"])),
