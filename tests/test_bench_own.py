@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from metahpo.bench.importing import find_learner
-from metahpo.bench.plan import declared_plan
-from metahpo.bench.run import run_benchmark
 from metahpo.bench.runs import read_runs
 from metahpo.bench.sources import BundledSource
 
 DOCS = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+CLI = Path(__file__).parents[1] / "cli.py"
 
 
 def test_a_pipeline_with_a_space_is_a_learner(
@@ -24,17 +26,14 @@ def test_a_pipeline_with_a_space_is_a_learner(
     (tmp_path / "shrunk.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    plan = declared_plan(
-        {
-            "name": "own",
-            "datasets": ["iris"],
-            "learners": ["shrunk:PCA_SVC"],
-            "methods": ["random", "tpe_default", "halving"],
-            "trials": 4,
-            "seeds": 1,
-        }
+    (tmp_path / "plan.toml").write_text(
+        'datasets = ["iris"]\nlearners = ["shrunk:PCA_SVC"]\ntrials = 4\nseeds = 1\n'
+        'methods = ["random", "tpe_default", "halving"]\n'
     )
-    run_benchmark(plan, tmp_path / "out")
+    # in a process of its own: the worker of another test's benchmark would not know the module
+    command = [sys.executable, str(CLI), "bench", "plan.toml", "--out", "out"]
+    path = {"PYTHONPATH": str(tmp_path)}
+    subprocess.run(command, cwd=tmp_path, env=os.environ | path, check=True, capture_output=True)
     runs = read_runs([tmp_path / "out"])
     assert set(runs["learner"]) == {"shrunk:PCA_SVC"}
     assert set(runs["status"]) == {"ok", "partial"}, runs["error"].dropna().unique()
