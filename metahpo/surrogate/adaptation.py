@@ -19,9 +19,8 @@ x       (B, n, ·)   an example: its X (d), mean (T), root (R) and its task's lo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -49,6 +48,9 @@ from metahpo.surrogate.scores import told
 
 Array = NDArray[np.float64]
 
+STRAY = 0.02
+"""Probability that a score is like nothing foretold: it keeps one task from ruling them all."""
+
 RULE = InnerRule(rate=0.3, rates="tensor", learned=True, order="second", clip=1.0)
 COUNT = StepCount(maximum=3, price=0.002, entropy=0.1)
 _OUTER = OuterOptions(
@@ -63,11 +65,12 @@ _TRIALS = (3, 30)  # the least and the most trials of a study in training
 _QUERIES = 30
 _PROMISING = 20  # configurations among which a study begins, or one in twenty
 _GOOD = 4.0  # how much likelier the best configuration is tried than the worst, as a logarithm
-STRAY = 0.02
-"""Probability that a score is like nothing foretold: it keeps one task from ruling them all."""
 _STRAY_WIDTH = 8.0  # of such a score's density, in standard deviations of the task's scores
 _FAR = 3.0  # how far the logarithms may move from where they start
 _LEAST_TASKS = 4
+
+
+Losses = Callable[[Episodes], tuple[Loss, Loss]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +229,7 @@ def learn_adaptation(
     return Adaptation(theta, rates, steps).to("cpu")
 
 
-def _steps(theta: Params, rates: Params, losses: Any, studies: _Studies, seed: int) -> int:
+def _steps(theta: Params, rates: Params, losses: Losses, studies: _Studies, seed: int) -> int:
     """Return how many steps are worth their price, on episodes of their own."""
     generator = torch.Generator().manual_seed(seed + 1)
     device = next(iter(theta.values())).device
