@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import TextColumn, TimeElapsedColumn
 
-from metahpo.cli.bar import Bar
+from metahpo.bar import Bar
 from metahpo.cli.console import err
 
 if TYPE_CHECKING:
@@ -30,7 +30,13 @@ class TrialMeter(Bar):
         self._metric = metric
         self._best = -math.inf
         self._of = "" if total is None else f" of {total}"
-        super().__init__(TimeElapsedColumn(), TextColumn("{task.description}"), label="trials")
+        super().__init__(
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            label="  trials",
+            console=err,
+            live=err.is_terminal,
+        )
         self._task = self._bar.add_task("", total=total)
 
     def __call__(self, study: Study, trial: FrozenTrial) -> None:

@@ -6,7 +6,7 @@ import time
 
 from rich.progress import TaskID, TextColumn, TimeRemainingColumn
 
-from metahpo.cli.bar import Bar
+from metahpo.bar import Bar
 from metahpo.cli.console import err
 
 _LINE_SECONDS = 30.0
@@ -27,7 +27,9 @@ class StageMeter(Bar):
         super().__init__(
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[words]}"),
-            label="{task.description}",
+            label="  {task.description}",
+            console=err,
+            live=err.is_terminal,
         )
         self._name = ""
         self._line: TaskID | None = None

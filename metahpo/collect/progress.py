@@ -8,16 +8,10 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from metahpo.bar import Bar
 
 LINE_SECONDS = 30.0
 """How often a line is printed where there is no terminal."""
@@ -29,7 +23,7 @@ class _Rate(ProgressColumn):
         return Text("" if speed is None else f"{speed:.1f}/s")
 
 
-class Meter:
+class Meter(Bar):
     """Counts evaluations and shows the count, the rate and the time left.
 
     Parameters
@@ -52,23 +46,21 @@ class Meter:
         self._lock = threading.Lock()
         self._started = self._said = time.monotonic()
         self._live = self._console.is_terminal and not quiet
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
+        super().__init__(
             _Rate(),
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
+            label="{task.description}",
             console=self._console,
-            disable=not self._live,
+            live=self._live,
+            width=40,
         )
         self._task = self._bar.add_task("evaluations", total=total)
 
     def __enter__(self) -> Self:
         if self._before:
             self._console.print(f"{self._before} evaluations were done before and are kept")
-        self._bar.start()
-        return self
+        return super().__enter__()
 
     def __exit__(
         self,
@@ -76,7 +68,7 @@ class Meter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        super().__exit__(kind, error, traceback)
         if not self._live and self._done:
             self._say(time.monotonic())
 

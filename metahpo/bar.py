@@ -1,17 +1,16 @@
-"""A live bar on standard error, in a terminal; elsewhere nothing."""
+"""A live bar, in a terminal; elsewhere nothing."""
 
 from __future__ import annotations
 
 from types import TracebackType
 from typing import Self
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
-
-from metahpo.cli.console import err
 
 
 class Bar:
-    """What the meters of the commands draw; shown while it is entered.
+    """What the meters draw; shown while it is entered.
 
     Parameters
     ----------
@@ -19,16 +18,28 @@ class Bar:
         What stands behind the bar and the count.
     label : str
         What stands before them.
+    console : rich.console.Console
+    live : bool
+        Whether it is shown at all.
+    width : int, default=28
+        Of the bar, in characters.
     """
 
-    def __init__(self, *columns: ProgressColumn, label: str) -> None:
+    def __init__(
+        self,
+        *columns: ProgressColumn,
+        label: str,
+        console: Console,
+        live: bool,
+        width: int = 28,
+    ) -> None:
         self._bar = Progress(
-            TextColumn(f"  {label}"),
-            BarColumn(bar_width=28),
+            TextColumn(label),
+            BarColumn(bar_width=width),
             MofNCompleteColumn(),
             *columns,
-            console=err,
-            disable=not err.is_terminal,
+            console=console,
+            disable=not live,
         )
 
     def __enter__(self) -> Self:
