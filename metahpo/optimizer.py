@@ -34,6 +34,7 @@ _ROUGH = 8  # components of the belief that choose the short list of candidates
 _SHORT_LIST = 200  # candidates that are judged by all of them
 _PORTFOLIO = 3  # scored trials up to which the picks come from the portfolio
 _NEIGHBOURS = 5  # tasks that an explanation names
+_EXPLAINED = 0.8  # share of the scores that its interval holds
 _OVERHEAD = 0.05  # seconds that a trial takes beside its evaluation
 
 
@@ -151,8 +152,7 @@ class MetaOptimizer:
         the scores' variation over the trials that the training tasks foretell; 0.9 before there
         are trials to judge by.
         """
-        belief = self._belief()
-        return 0.9 if belief is None else belief.trust
+        return _trust(self._belief())
 
     @property
     def best(self) -> tuple[Config, float] | None:
@@ -414,18 +414,18 @@ class MetaOptimizer:
         """
         if not 0.0 < coverage < 1.0:
             raise ValueError(f"coverage is {coverage}; give a share between 0 and 1")
-        valid = self._valid(configs)
-        predicted = np.full((len(valid), 3), np.nan)
-        belief = self._belief()
-        if belief is not None:
-            viewed = self._candidates(valid)
-            phi, X = viewed.phi, viewed.codes.array
-            tail = (1 - coverage) / 2
-            mean, _ = belief.predict(phi, X)
-            predicted = np.column_stack([mean, belief.quantiles(phi, X, (tail, 1 - tail))])
-            if self.direction == "minimize":
-                predicted = -predicted[:, [0, 2, 1]]
+        viewed = self._candidates(self._valid(configs))
+        predicted = self._predicted(self._belief(), viewed, coverage)
         return pd.DataFrame(predicted, columns=["mean", "low", "high"])
+
+    def _predicted(self, belief: StudyBelief | None, viewed: Candidates, coverage: float) -> Array:
+        if belief is None:
+            return np.full((len(viewed), 3), np.nan)
+        phi, X = viewed.phi, viewed.codes.array
+        tail = (1 - coverage) / 2
+        mean, _ = belief.predict(phi, X)
+        predicted = np.column_stack([mean, belief.quantiles(phi, X, (tail, 1 - tail))])
+        return predicted if self.direction == "maximize" else -predicted[:, [0, 2, 1]]
 
     def _valid(self, configs: Sequence[Mapping[str, Any]] | pd.DataFrame) -> list[Config]:
         if isinstance(configs, pd.DataFrame):
@@ -438,8 +438,8 @@ class MetaOptimizer:
         viewed = self._candidates([valid])
         prior = np.exp(self._log_relevance)
         rank = self.model.utilities(viewed.phi)[0]
-        mean, low, high = self.predict([valid]).iloc[0]
         belief, weights = self._belief(), prior
+        mean, low, high = self._predicted(belief, viewed, _EXPLAINED)[0]
         if belief is not None:
             weights = belief.task_weight[:-1] / max(belief.task_weight[:-1].sum(), 1e-12)
         names = self.model.card.get("tasks", {})
@@ -457,9 +457,13 @@ class MetaOptimizer:
             low=float(low),
             high=float(high),
             expected_rank=float(rank @ prior),
-            trust=self.trust,
+            trust=_trust(belief),
             tasks=tasks.nlargest(_NEIGHBOURS, "weight"),
         )
+
+
+def _trust(belief: StudyBelief | None) -> float:
+    return 0.9 if belief is None else belief.trust
 
 
 def _most_improving(

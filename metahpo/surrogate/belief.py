@@ -21,6 +21,7 @@ L, o1   see hypotheses  Cholesky factor and L^-1 1 of each hypothesis
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -138,17 +139,21 @@ class Posterior:
         second = ((means.square() + sds.square()) * weight).sum(-1)
         return mean, (second - mean.square()).clamp(min=0.0).sqrt()
 
-    def quantile(self, new: View, level: float) -> Tensor:
-        """Return a quantile of the noisy score at candidates, by bisection: (B, m)."""
+    def quantiles(self, new: View, levels: Sequence[float]) -> Tensor:
+        """Return quantiles of the noisy score at candidates, by bisection: (B, m, levels)."""
         means, sds = self.components(new, noisy=True)
         weight = self.weight[:, None]
-        low, high = (means - _REACH * sds).amin(-1), (means + _REACH * sds).amax(-1)
-        for _ in range(_HALVINGS):
-            middle = 0.5 * (low + high)
-            below = (torch.special.ndtr((middle[..., None] - means) / sds) * weight).sum(-1)
-            low = torch.where(below < level, middle, low)
-            high = torch.where(below < level, high, middle)
-        return 0.5 * (low + high)
+
+        def bisected(level: float) -> Tensor:
+            low, high = (means - _REACH * sds).amin(-1), (means + _REACH * sds).amax(-1)
+            for _ in range(_HALVINGS):
+                middle = 0.5 * (low + high)
+                below = (torch.special.ndtr((middle[..., None] - means) / sds) * weight).sum(-1)
+                low = torch.where(below < level, middle, low)
+                high = torch.where(below < level, high, middle)
+            return 0.5 * (low + high)
+
+        return torch.stack([bisected(level) for level in levels], dim=-1)
 
     def expected_improvement(self, new: View) -> Tensor:
         """Return the expected improvement on the best score so far at candidates: (B, m)."""

@@ -113,14 +113,10 @@ class StudyBelief:
         As the predictive density was learned: a share ``STRAY`` of the scores is like nothing
         that is foretold, half of it below and half of it above all else.
         """
+        inner = [(level - STRAY / 2) / (1 - STRAY) for level in levels]
+        kept = [min(max(level, _LEAST), 1 - _LEAST) for level in inner]
         with torch.no_grad():
-            new = self.prior.view(phi, X)
-            inner = [(level - STRAY / 2) / (1 - STRAY) for level in levels]
-            columns = [
-                _array(self.posterior.quantile(new, min(max(level, _LEAST), 1 - _LEAST)))
-                for level in inner
-            ]
-        return np.stack(columns, axis=1)
+            return _array(self.posterior.quantiles(self.prior.view(phi, X), kept))
 
     def expected_improvement(self, phi: Array, X: Array, *, of: int | None = None) -> Array:
         """Return the expected improvement on the best score so far: (m,).
