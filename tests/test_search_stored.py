@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
+import psutil
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.storages import JournalStorage
@@ -208,6 +211,20 @@ def test_the_trials_of_a_living_process_are_left_alone(database: str) -> None:
     done = search(database, 3).fit(X, Y)
     assert done.study_.trials[other.number].state == TrialState.RUNNING
     assert len(done.cv_results_["params"]) == 3
+
+
+def test_the_trial_of_a_dead_process_that_nobody_collected_is_taken_up(database: str) -> None:
+    search(database, 1).fit(X, Y)
+    with subprocess.Popen(["sleep", "60"]) as dead:
+        process = psutil.Process(dead.pid)
+        created = process.create_time()
+        dead.kill()
+        while process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        other = optuna.load_study(storage=database, study_name="s").ask()
+        other.set_user_attr("metahpo:process", [socket.gethostname(), dead.pid, created])
+        done = search(database, 2).fit(X, Y)
+    assert done.study_.trials[other.number].state == TrialState.FAIL
 
 
 def test_a_clone_continues_the_same_study(database: str) -> None:

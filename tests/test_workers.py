@@ -97,7 +97,10 @@ def check_complete(trials: list[FrozenTrial], tuning: Tuning) -> None:
     """All trials are there exactly once, and reported."""
     study = study_in_memory(trials)
     assert len(finished(study)) == N_TRIALS
-    assert all(trial.state.is_finished() for trial in trials)
+    # one whose process died before it could put its name to it is known as dead a minute later
+    assert all(
+        t.state.is_finished() for t in trials if t.params or "metahpo:process" in t.user_attrs
+    )
     scored = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     tried = [json.dumps(trial.params, sort_keys=True) for trial in scored]
     assert len(set(tried)) == len(tried)  # no two workers tried the same

@@ -257,7 +257,9 @@ def _is_dead(trial: FrozenTrial) -> bool:
     if host != socket.gethostname():
         return False
     try:
-        return bool(psutil.Process(pid).create_time() != created)
+        process = psutil.Process(pid)
+        # where nobody collects orphans, as in many containers, they stay as zombies
+        return bool(process.create_time() != created or process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 
