@@ -237,6 +237,7 @@ class MetaModel:
             What it searches; the model's own space by default.
         """
         from metahpo.surrogate.study import Prior
+        from metahpo.surrogate.worth import bends
 
         columns = (space or self.space).slices
         return Prior(
@@ -244,6 +245,7 @@ class MetaModel:
             self.scale,
             self.adaptation.on_columns(self.space.slices, columns),
             self.relevance.log_weights(meta_features),
+            bends(self.experience.profiles),
         )
 
     def encode(self, configs: Sequence[Config] | pd.DataFrame | Codes) -> Array:

@@ -32,7 +32,8 @@ _LOCAL = 1500  # candidates drawn around the best trials
 _INCUMBENTS = 5  # the best trials that candidates are drawn around
 _ROUGH = 8  # components of the belief that choose the short list of candidates
 _SHORT_LIST = 200  # candidates that are judged by all of them
-_PORTFOLIO = 3  # scored trials up to which the picks come from the portfolio
+_COPYING = 3  # every so many trials one is chosen as if the task were a copy of a training task,
+_LITTLE = 1e-3  # as long as that promises more of what there is to gain: beliefs may be too sure
 _NEIGHBOURS = 5  # tasks that an explanation names
 _EXPLAINED = 0.8  # share of the scores that its interval holds
 _OVERHEAD = 0.05  # seconds that a trial takes beside its evaluation
@@ -232,7 +233,7 @@ class MetaOptimizer:
         self._seconds.append(math.nan if seconds is None else float(seconds))
 
     def _next(self, within: Space) -> Config:
-        belief = self._belief(fantasies=True) if self._n_scored >= _PORTFOLIO else None
+        belief = self._belief(fantasies=True)
         tried = {*self._tried.codes.row_keys(), *self.space.codes(self._pending).row_keys()}
         candidates = self._given or self._remembered(within, tried)
         if self._given is None and belief is not None:
@@ -245,6 +246,11 @@ class MetaOptimizer:
         if belief is None:
             return candidates.config(self._portfolio_pick(candidates, free))
         price = self._price(candidates)
+        turn = len(self.trials) + len(self._pending)
+        if turn % _COPYING == 0:
+            copied = belief.improvement_on_copies(candidates.phi, candidates.codes.array) * free
+            if copied.max() > _LITTLE:
+                return candidates.config(int((copied / price).argmax()))
         best = _most_improving(belief, candidates, np.flatnonzero(free), price)
         return candidates.config(best)
 
@@ -292,12 +298,13 @@ class MetaOptimizer:
         """Draw configurations over the whole space, and around this study's best."""
         spread = within.draw(_SOBOL, seed=int(self._rng.integers(2**31)))
         sign = 1.0 if self.direction == "maximize" else -1.0
-        ranked = sorted(
-            (trial for trial in self.trials if not math.isnan(trial[1])),
-            key=lambda trial: -sign * trial[1],
-        )
-        best = within.nearest(self.space.to_frame([c for c, _ in ranked[:_INCUMBENTS]]))
-        near = around(within, within.codes(best), _LOCAL, self._rng)
+        scores = sign * np.array([score for _, score in self.trials])
+        best = np.argsort(-scores, kind="stable")[: min(_INCUMBENTS, self._n_scored)]  # NaN last
+        incumbents = self._tried.codes.take(best)
+        if within is not self.space:
+            known = self.space.to_frame([self.trials[i][0] for i in best])
+            incumbents = within.codes(within.nearest(known))
+        near = around(within, incumbents, _LOCAL, self._rng)
         rows = np.concatenate([spread, near])
         if within is not self.space or not self._transfer.trivial:
             return self._candidates(within.decode(rows))

@@ -69,6 +69,10 @@ class Codes:
     def __len__(self) -> int:
         return len(self.array)
 
+    def take(self, rows: NDArray[np.intp]) -> Codes:
+        """Return some of the rows, by number."""
+        return Codes(self.array[rows], self.active[rows])
+
     def row_keys(self) -> list[bytes]:
         """Name every row by its content, up to rounding."""
         rows = np.concatenate([np.round(self.array, _KEY_DIGITS) + 0.0, self.active], axis=1)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from scipy.integrate import quad
+from scipy.integrate import trapezoid
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 from scipy.stats import t as student_t
@@ -29,6 +29,7 @@ from metahpo.surrogate.scale import ScalePrior
 from metahpo.surrogate.scores import KNOTS, gaussian_ranks, profile, spread
 from metahpo.surrogate.study import Prior, StudyBelief
 from metahpo.surrogate.tasks import TaskPrior, fit_task_prior
+from metahpo.surrogate.worth import bends, expected_gain
 
 Array = NDArray[np.float64]
 
@@ -195,6 +196,7 @@ def test_the_local_kernel_is_the_matern_kernel(seed: int, longest: float) -> Non
 
 SCALE = ScalePrior(mean=np.log(0.3), sd=0.6)
 NOISE, LENGTH = np.array([0.05, 0.1, 0.2]), np.array([[0.7, 0.4], [0.3, 0.5], [2.0, 1.0]])
+PROFILES = np.linspace(0, 1, 33) ** np.array([[0.3], [1.0], [4.0]])
 DEEP, LOCAL = 0.4, np.array([0.3, 1.0, 0.8])  # the second and the third are null hypotheses
 
 
@@ -217,7 +219,8 @@ class Study:
     new: tuple[Array, Array]
 
     def prior(self, scale: ScalePrior = SCALE) -> Prior:
-        return Prior(self.tasks, scale, fixed(DEEP, LOCAL, NOISE, LENGTH), self.log_relevance)
+        adaptation = fixed(DEEP, LOCAL, NOISE, LENGTH)
+        return Prior(self.tasks, scale, adaptation, self.log_relevance, bends(PROFILES))
 
     def belief(self, y: Array | None = None, scale: ScalePrior = SCALE) -> StudyBelief:
         return self.prior(scale).condition(self.phi, self.X, self.y if y is None else y)
@@ -244,6 +247,8 @@ class Component:
     log_weight: float
     mean: Array
     covariance: Array
+    offset: float
+    scale: float
     foretold: float
     """Share of the scores' variance that the task tells, before conditioning."""
 
@@ -277,6 +282,8 @@ def brute_force(study: Study, offset_sd: float = 100.0) -> list[Component]:
                 log_weight=evidence + prior + scale_weight,
                 mean=(mean + gain @ (study.y - mean[:n]))[n:],
                 covariance=(K - gain @ K[:n])[n:, n:],
+                offset=offset_sd**2 * np.linalg.solve(K[:n, :n] + noise, study.y - mean[:n]).sum(),
+                scale=b,
                 foretold=max(0.0, 1.0 - float(np.var(study.y - mean[:n]) / np.var(study.y))),
             )
         )
@@ -317,37 +324,55 @@ def test_quantiles_are_those_of_noisy_scores(study: Study) -> None:
         assert STRAY / 2 + (1 - STRAY) * weights @ below == pytest.approx(levels, abs=5e-3)
 
 
+def worth_on(task: int, z: Array) -> Array:
+    """What responses are worth on a task; on none of them, a straight line."""
+    knots = np.array([-1.5, -0.5, 0.25, 1.0, 1.75, 2.5])
+    if task == len(PROFILES):
+        steps = np.diff([worth_on(t, knots) - 0.03 * knots for t in range(task)]) / np.diff(knots)
+        return z * steps.mean()
+    shares = np.interp(norm.cdf(knots), np.linspace(0, 1, 33), PROFILES[task])
+    beyond = np.maximum(z - 2.5, 0) * (1 - shares[-1])
+    return np.interp(z, knots, shares) + beyond + 0.03 * z
+
+
 def test_expected_improvement_is_the_integral_it_stands_for(study: Study) -> None:
     components = brute_force(study)
     weights, best = weights_of(components), study.y.max()
     gain = study.belief().expected_improvement(*study.new)
+    steps = np.linspace(0, 1, 20_001)
+
+    def improved(c: Component, i: int) -> float:
+        mean, sd = c.mean[i], np.sqrt(c.covariance[i, i])
+        y = best + steps * (max(mean - best, 0.0) + 10 * sd)
+        zs = ((level - c.offset) / c.scale for level in (y, np.array(best)))
+        above, level = (worth_on(c.task, z) for z in zs)
+        return float(trapezoid((above - level) * norm.pdf(y, mean, sd), y))
+
+    def copied(t: int, i: int) -> float:
+        tried, new = (
+            worth_on(t, phi @ study.tasks.weights[t]) for phi in (study.phi, study.new[0])
+        )
+        return max(0.0, float(new[i] - tried.max()))
+
+    copies = [weights[[c.task == t for c in components]].sum() for t in range(3)]
     for i in range(4):
-        exact = 0.0
-        for weight, c in zip(weights, components, strict=True):
-            mean, sd = c.mean[i], np.sqrt(c.covariance[i, i])
-            if weight > 1e-7:
-                exact += (
-                    weight
-                    * quad(
-                        lambda f, m=mean, s=sd: (f - best) * norm.pdf(f, m, s),
-                        best,
-                        max(best, mean) + 10 * sd,
-                    )[0]
-                )
+        deviating = sum(
+            weight * improved(c, i)
+            for weight, c in zip(weights, components, strict=True)
+            if weight > 1e-7
+        )
+        exact = 0.7 * deviating + 0.3 * sum(copies[t] * copied(t, i) for t in range(3))
         assert gain[i] == pytest.approx(exact, rel=1e-2, abs=1e-7)
 
 
-def test_expected_improvement_agrees_with_drawing_from_the_belief(study: Study) -> None:
-    belief, rng = study.belief(), np.random.default_rng(0)
-    view = belief.prior.view(*study.new)
-    means, sds = (values[0].numpy() for values in belief.posterior.components(view))
-    draws = 200_000
-    k = rng.choice(means.shape[1], size=draws, p=belief.posterior.weight[0].numpy())
-    sample = means[:, k] + sds[:, k] * rng.standard_normal((4, draws))
-    gain = np.maximum(sample - study.y.max(), 0)
-    standard_error = gain.std(1) / np.sqrt(draws)
-    exact = belief.expected_improvement(*study.new)
-    assert (np.abs(gain.mean(1) - exact) < 4 * standard_error + 1e-12).all()
+def test_where_the_top_is_flat_a_step_up_is_worth_less() -> None:
+    z, level = torch.tensor([[[0.0]]], dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+    flat, steep, plain = (torch.from_numpy(b)[None, None] for b in bends(PROFILES)[[0, 2, 3]])
+    gains = [float(expected_gain(z, z + 1, level, b)) for b in (flat, plain, steep)]
+    assert gains == sorted(gains)
+    # from no task at all, it is the expected improvement in z
+    alone = torch.from_numpy(bends(PROFILES[:0]))[None]
+    assert float(expected_gain(z, z + 1, level, alone)) == pytest.approx(norm.pdf(0))
 
 
 def test_the_order_of_the_trials_does_not_matter(study: Study) -> None:
@@ -367,7 +392,7 @@ def test_the_unit_and_the_origin_of_the_scores_do_not_matter(study: Study) -> No
     np.testing.assert_allclose(moved.predict(*new)[0], 100 * belief.predict(*new)[0] - 7)
     np.testing.assert_allclose(moved.predict(*new)[1], 100 * belief.predict(*new)[1])
     np.testing.assert_allclose(
-        moved.expected_improvement(*new), 100 * belief.expected_improvement(*new), rtol=1e-6
+        moved.expected_improvement(*new), belief.expected_improvement(*new), rtol=1e-6
     )
     # the origin alone is free: a flat prior has no opinion on it
     shifted = study.belief(study.y + 1000)
@@ -390,7 +415,8 @@ def test_studies_side_by_side_are_each_what_it_is_alone(study: Study) -> None:
     together.y[~together.there] = 7.0
     together.at.X[~together.there] = 7.0
     posterior = condition(prior.adaptation.hypotheses(together), together)
-    gains = posterior.expected_improvement(prior.view(*study.new).expand(3))
+    new = prior.view(*study.new).expand(3)
+    gains = posterior.expected_improvement(new, torch.from_numpy(prior.bends))
     trusts = posterior.trust
     for i, n in enumerate(lengths):
         alone = prior.condition(study.phi[:n], study.X[:n], study.y[:n])
@@ -406,7 +432,13 @@ def test_trials_tell_which_task_the_new_one_is_like() -> None:
     tasks = TaskPrior(rng.normal(size=(8, 5)), 0.1 * np.eye(5), noise=0.1)
     phi, X = rng.normal(size=(15, 5)), rng.random((15, 3))
     equal = np.full(8, -np.log(8))
-    prior = Prior(tasks, ScalePrior(np.log(0.1), 0.5), Adaptation.unlearned(3), equal)
+    prior = Prior(
+        tasks,
+        ScalePrior(np.log(0.1), 0.5),
+        Adaptation.unlearned(3),
+        equal,
+        bends(np.ones((8, 33))),
+    )
     scores = 0.7 + 0.1 * phi @ tasks.weights[5]
     like = prior.condition(phi, X, scores)
     assert like.task_weight.argmax() == 5
@@ -431,7 +463,9 @@ def test_many_trials_are_learned_whatever_the_prior_says() -> None:
 
     phi, phi_new = rng.normal(size=(60, 3)), rng.normal(size=(300, 3))
     scale = ScalePrior(np.log(0.1), 1.0)
-    prior = Prior(tasks, scale, Adaptation.unlearned(2), np.full(4, -np.log(4)))
+    prior = Prior(
+        tasks, scale, Adaptation.unlearned(2), np.full(4, -np.log(4)), bends(np.ones((4, 33)))
+    )
     belief = prior.condition(phi, X, score(X))
     mean, _ = belief.predict(phi_new, new)
     assert np.corrcoef(mean, score(new))[0, 1] > 0.98

@@ -37,10 +37,13 @@ from metahpo.surrogate.hypotheses import (
     variance,
     weigh,
 )
+from metahpo.surrogate.worth import expected_gain, worth
 
 _TRUSTED = 2.0  # trials' worth of trust that the training tasks begin with
 _REACH = 10.0  # standard deviations within which quantiles are looked for
 _HALVINGS = 40
+_COPY = 0.3  # probability that the task is a copy of a training task; what is tried in common
+_COPIES = 32  # training tasks, the likeliest, of which that is thought
 _KEPT = 64  # components of the posterior mixture that are evaluated at candidates
 
 
@@ -61,6 +64,8 @@ class Posterior:
     weight: Tensor  # (B, k)
     residual: Tensor  # (B, k, n): L^-1 (y - a - b M)
     task_weight: Tensor  # (B, T + 1) of the whole mixture
+    copy_weight: Tensor  # (B, T) the same, as if the null component knew nothing of the task
+    there: Tensor  # (B, n) which trials there are
     foretold: Tensor
     """(B,): share of the scores' variation over the trials that the training tasks tell."""
 
@@ -155,14 +160,40 @@ class Posterior:
 
         return torch.stack([bisected(level) for level in levels], dim=-1)
 
-    def expected_improvement(self, new: View) -> Tensor:
-        """Return the expected improvement on the best score so far at candidates: (B, m)."""
+    def expected_improvement(self, new: View, bends: Tensor) -> Tensor:
+        """Return the expected improvement on the best so far at candidates: (B, m).
+
+        In worth, see :mod:`metahpo.surrogate.worth`. The task may be a copy of a training task:
+        then nothing is left to learn of it, and what improves is what scores better there than
+        all that was tried. Else it deviates as the posterior says.
+
+        Parameters
+        ----------
+        new : View, of (B, m) candidates
+        bends : Tensor, shape (T + 1, 1 + J)
+        """
         means, sds = self.components(new)
-        u = (means - self.best[:, None, None]) / sds
-        density = torch.exp(-0.5 * u.square()) / (2 * torch.pi) ** 0.5
-        gain = sds * (u * torch.special.ndtr(u) + density)
-        improvement: Tensor = (gain * self.weight[:, None]).sum(-1)
-        return improvement
+        offset, scale = self.offset[:, None], self.scale[:, None]
+        best = (self.best[:, None] - self.offset) / self.scale
+        gain = expected_gain((means - offset) / scale, sds / scale, best, bends[self.task])
+        deviating = (gain * self.weight[:, None]).sum(-1)
+        return (1 - _COPY) * deviating + _COPY * self.improvement_on_copies(new, bends)
+
+    def improvement_on_copies(self, new: View, bends: Tensor) -> Tensor:
+        """Return what candidates add if the task is a copy of a training task: (B, m).
+
+        The next pick of a greedy portfolio over the training tasks, by their weights.
+        """
+        weight, kept = self.copy_weight.topk(min(_COPIES, self.copy_weight.shape[1]), dim=1)
+        own = bends[kept]  # (B, c, 1 + J)
+
+        def worth_of(mean: Tensor) -> Tensor:  # (B, m, T) to (B, m, c)
+            rows = mean.gather(2, kept[:, None].expand(-1, mean.shape[1], -1))
+            return worth(rows, own[:, None])
+
+        tried = worth_of(self.at.mean).masked_fill(~self.there[..., None], -torch.inf)
+        gain = (worth_of(new.mean) - tried.amax(1, keepdim=True)).clamp(min=0.0)
+        return (gain @ weight[..., None])[..., 0]
 
 
 def condition(hypotheses: Hypotheses, told: Told) -> Posterior:
@@ -181,6 +212,7 @@ def condition(hypotheses: Hypotheses, told: Told) -> Posterior:
     scale = told.scales.gather(1, b)
     like = weight[:, : weighed.transfer[0].numel()].reshape(weighed.transfer.shape).sum((1, 2))
     deviation, offset = _deviations(weighed, h, t, scale)
+    null = 1 - like.sum(1, keepdim=True)
     return Posterior(
         hypotheses=hypotheses,
         at=_masked(told),
@@ -194,7 +226,9 @@ def condition(hypotheses: Hypotheses, told: Told) -> Posterior:
         offset=offset,
         weight=kept / kept.sum(1, keepdim=True),
         residual=deviation,
-        task_weight=torch.cat([like, 1 - like.sum(1, keepdim=True)], dim=1),
+        task_weight=torch.cat([like, null], dim=1),
+        copy_weight=like,
+        there=told.there,
         foretold=_foretold(told, t, scale, kept),
     )
 

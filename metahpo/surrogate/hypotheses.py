@@ -37,7 +37,7 @@ from metahpo.surrogate.kernels import matern52, mean_length
 Hypotheses = dict[str, Tensor]
 
 _TRANSFER = ((0.5, 0.3, 0.05, 1.0),)
-_NULL = ((1.0, 0.05, 0.6), (1.0, 0.05, 2.0), (1.0, 0.05, 6.0))
+_NULL = ((1.0, 0.02, 0.6), (1.0, 0.005, 2.0), (1.0, 0.05, 2.0))
 _LEAST_NOISE = 1e-5  # variance, for the factorisation
 NULL_PRIOR = 0.1
 """Prior probability that no earlier task helps."""

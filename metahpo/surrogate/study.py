@@ -33,12 +33,15 @@ class Prior:
         On the columns of the study's own code.
     log_relevance : ndarray, shape (T,)
         Log prior probability of being like each training task.
+    bends : ndarray, shape (T + 1, 1 + J)
+        What responses are worth, see :mod:`metahpo.surrogate.worth`.
     """
 
     tasks: TaskPrior
     scale: ScalePrior
     adaptation: Adaptation
     log_relevance: Array
+    bends: Array
 
     def view(self, phi: Array, X: Array) -> View:
         """View configurations as beliefs do.
@@ -119,7 +122,7 @@ class StudyBelief:
             return _array(self.posterior.quantiles(self.prior.view(phi, X), kept))
 
     def expected_improvement(self, phi: Array, X: Array, *, of: int | None = None) -> Array:
-        """Return the expected improvement on the best score so far: (m,).
+        """Return the expected improvement on the best so far, in worth: (m,).
 
         Parameters
         ----------
@@ -130,7 +133,14 @@ class StudyBelief:
         """
         posterior = self.posterior if of is None else self.posterior.leading(of)
         with torch.no_grad():
-            return _array(posterior.expected_improvement(self.prior.view(phi, X)))
+            bends = torch.from_numpy(self.prior.bends)
+            return _array(posterior.expected_improvement(self.prior.view(phi, X), bends))
+
+    def improvement_on_copies(self, phi: Array, X: Array) -> Array:
+        """Return the same if the task is a copy of a training task: (m,)."""
+        with torch.no_grad():
+            bends = torch.from_numpy(self.prior.bends)
+            return _array(self.posterior.improvement_on_copies(self.prior.view(phi, X), bends))
 
 
 def _tensor(values: Array) -> Tensor:
