@@ -12,6 +12,7 @@ import os
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
+import math
 import statistics
 import time
 import warnings
@@ -64,10 +65,14 @@ def scores() -> np.ndarray:
 
 
 def told(model: MetaModel) -> Callable[[], object]:
-    """Tell a new optimizer of the trials."""
+    """Tell a new optimizer of the trials, as they come in a study that is under way."""
     optimizer = MetaOptimizer(model)
-    for config, score in zip(model.space.sample(N_TRIALS, seed=1), scores(), strict=True):
-        optimizer.tell(config, float(score))
+    trials = zip(model.space.sample(N_TRIALS, seed=1), scores().tolist(), strict=True)
+    *earlier, last = trials
+    for config, score in earlier:
+        optimizer.tell(config, score)
+    optimizer.tell(optimizer.ask(), math.nan)
+    optimizer.tell(*last)
     return optimizer.ask
 
 

@@ -55,7 +55,7 @@ class Posterior:
     at: View
     best: Tensor  # (B,)
     n: Tensor  # (B,)
-    factor: Tensor  # (B, H, n, n) L
+    whiten: Tensor  # (B, H, n, n) L^-1
     ones: Tensor  # (B, H, n) o1
     hypothesis: Tensor  # (B, k)
     task: Tensor  # (B, k)
@@ -94,7 +94,7 @@ class Posterior:
         return replace(
             self,
             hypotheses=chosen(self.hypotheses, leader[:, 0]),
-            factor=self.factor[torch.arange(len(leader)), leader[:, 0]][:, None],
+            whiten=self.whiten[torch.arange(len(leader)), leader[:, 0]][:, None],
             ones=_rows(self.ones, leader),
             hypothesis=torch.zeros_like(kept),
             task=self.task.gather(1, kept),
@@ -103,6 +103,17 @@ class Posterior:
             weight=weight / weight.sum(1, keepdim=True),
             residual=_rows(self.residual, kept),
         )
+
+    def to(self, dtype: torch.dtype) -> Posterior:
+        """Compute in another precision from here on."""
+        at = View(*(value.to(dtype) for value in vars(self.at).values()))
+        hypotheses = {name: value.to(dtype) for name, value in self.hypotheses.items()}
+        moved = {
+            name: value.to(dtype)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor) and value.is_floating_point()
+        }
+        return replace(self, at=at, hypotheses=hypotheses, **moved)
 
     def components(self, new: View, *, noisy: bool = False) -> tuple[Tensor, Tensor]:
         """Predict raw scores at candidates, by component.
@@ -117,9 +128,7 @@ class Posterior:
         -------
         mean, sd : Tensor, shape (B, m, k)
         """
-        white = torch.linalg.solve_triangular(
-            self.factor, covariance(self.hypotheses, self.at, new), upper=False
-        )  # (B, H, n, m)
+        white = self.whiten @ covariance(self.hypotheses, self.at, new)  # (B, H, n, m)
         norm = self.ones.square().sum(-1)[..., None]
         own = variance(self.hypotheses, new) - white.square().sum(-2)
         own = own + (1.0 - (self.ones[..., None] * white).sum(-2)).square() / norm  # (B, H, m)
@@ -213,12 +222,13 @@ def condition(hypotheses: Hypotheses, told: Told) -> Posterior:
     like = weight[:, : weighed.transfer[0].numel()].reshape(weighed.transfer.shape).sum((1, 2))
     deviation, offset = _deviations(weighed, h, t, scale)
     null = 1 - like.sum(1, keepdim=True)
+    one = torch.eye(weighed.factor.shape[-1]).to(weighed.factor)
     return Posterior(
         hypotheses=hypotheses,
         at=_masked(told),
         best=told.y.masked_fill(~told.there, -torch.inf).amax(1),
         n=told.there.sum(1),
-        factor=weighed.factor,
+        whiten=torch.linalg.solve_triangular(weighed.factor, one, upper=False),
         ones=weighed.ones,
         hypothesis=h,
         task=t,

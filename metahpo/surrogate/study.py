@@ -18,6 +18,7 @@ from metahpo.surrogate.tasks import TaskPrior
 
 Array = NDArray[np.float64]
 
+_NUMPY = {torch.float64: np.float64, torch.float32: np.float32}
 _LEAST = 1e-4  # the outermost level of a quantile
 
 
@@ -43,7 +44,7 @@ class Prior:
     log_relevance: Array
     bends: Array
 
-    def view(self, phi: Array, X: Array) -> View:
+    def view(self, phi: Array, X: Array, *, dtype: torch.dtype = torch.float64) -> View:
         """View configurations as beliefs do.
 
         Parameters
@@ -52,7 +53,9 @@ class Prior:
             Their features.
         X : ndarray, shape (m, d)
             The configurations in the study's own code.
+        dtype : torch.dtype, default=torch.float64
         """
+        X, phi = (values.astype(_NUMPY[dtype], copy=False) for values in (X, phi))
         return View(_tensor(X), _tensor(self.tasks.particles(phi)), _tensor(self.tasks.root(phi)))
 
     def told(self, phi: Array, X: Array, y: Array) -> Told:
@@ -128,13 +131,15 @@ class StudyBelief:
         ----------
         phi, X : ndarray
         of : int, optional
-            By so many components of the likeliest hypothesis alone: much quicker, and enough to
-            tell promising candidates from others.
+            By so many components of the likeliest hypothesis alone, in single precision: much
+            quicker, and enough to tell promising candidates from others.
         """
-        posterior = self.posterior if of is None else self.posterior.leading(of)
+        exact, dtype = self.posterior, torch.float64
+        posterior = exact if of is None else exact.leading(of).to(dtype := torch.float32)
         with torch.no_grad():
-            bends = torch.from_numpy(self.prior.bends)
-            return _array(posterior.expected_improvement(self.prior.view(phi, X), bends))
+            bends = torch.from_numpy(self.prior.bends).to(dtype)
+            view = self.prior.view(phi, X, dtype=dtype)
+            return _array(posterior.expected_improvement(view, bends))
 
     def improvement_on_copies(self, phi: Array, X: Array) -> Array:
         """Return the same if the task is a copy of a training task: (m,)."""
@@ -144,9 +149,9 @@ class StudyBelief:
 
 
 def _tensor(values: Array) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64))[None]
+    return torch.from_numpy(np.ascontiguousarray(values))[None]
 
 
 def _array(values: Tensor) -> Array:
-    array: Array = values[0].numpy()
+    array: Array = values[0].double().numpy()
     return array

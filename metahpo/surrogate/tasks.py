@@ -19,6 +19,7 @@ C      (F, F)      covariance of the weights over tasks
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,14 +49,15 @@ class TaskPrior:
     differed, at a configuration it has tried, from what its features say; zero elsewhere."""
 
     def particles(self, phi: Array) -> Array:
-        """Predict z at features `phi` for every training task: (n, F) to (n, T).
+        """Predict z at features `phi` for every training task, as precisely: (n, F) to (n, T).
 
         A task remembers exactly: its own column of memory is added.
         """
+        weights = self.weights.T.astype(phi.dtype)
         if not self.remembers:
-            return phi @ self.weights.T
-        n_features = self.weights.shape[1]
-        mean: Array = phi[:, :n_features] @ self.weights.T + phi[:, n_features:]
+            return phi @ weights
+        n_features = len(weights)
+        mean: Array = phi[:, :n_features] @ weights + phi[:, n_features:]
         return mean
 
     def root(self, phi: Array) -> Array:
@@ -65,10 +67,10 @@ class TaskPrior:
         average, which adds their empirical covariance.
         """
         n_features = self.weights.shape[1]
-        learned = phi[:, :n_features] @ self._factor
+        learned = phi[:, :n_features] @ self._factor.astype(phi.dtype)
         if not self.remembers:
             return learned
-        remembered = phi[:, n_features:] / np.sqrt(max(len(self.weights), 1))
+        remembered = phi[:, n_features:] / math.sqrt(max(len(self.weights), 1))
         return np.concatenate([learned, remembered], axis=1)
 
     @cached_property
