@@ -133,11 +133,13 @@ def asks_at_once(n_studies: int, n_told: int, device: str) -> dict[str, Any]:
         studies.append(prior.told(model.encode(codes), codes.array, np.array(scores)))
     seconds = np.zeros(2)
     adaptation = prior.adaptation.to(device)
+    bends = torch.from_numpy(prior.bends).to(device)
     for first in range(0, n_studies, AT_ONCE):
         together = Told.side_by_side(studies[first : first + AT_ONCE]).to(device)
         with timed(seconds), torch.no_grad():
             posterior = condition(adaptation.hypotheses(together), together)
-            gain = posterior.leading(LEADING).expected_improvement(pool.expand(len(together.y)))
+            among = pool.expand(len(together.y))
+            gain = posterior.leading(LEADING).expected_improvement(among, bends)
             gain.argmax(1).cpu()  # waits for the device
     return served(work, device, n_studies, seconds)
 
