@@ -148,6 +148,19 @@ def test_a_failed_trial_is_learned_from_and_never_the_best(
     assert kinds.count("plain") >= 4
 
 
+def test_every_third_trial_takes_the_task_for_a_copy_of_an_earlier_one(model: MetaModel) -> None:
+    """A belief that is too sure of itself is contradicted from time to time."""
+    configs = SPACE.sample(40, seed=6)
+    tried, scores = configs[:3], np.array([score(config, 0.5) for config in configs[:3]])
+    optimizer = MetaOptimizer(model, candidates=SPACE.to_frame(configs))
+    for config, value in zip(tried, scores.tolist(), strict=True):
+        optimizer.tell(config, value)
+    belief = model.prior().condition(model.encode(tried), SPACE.encode(tried), scores)
+    gain = belief.improvement_on_copies(model.encode(configs), SPACE.encode(configs))
+    assert gain[:3] == pytest.approx(0.0)  # a copy holds no surprise where it was tried
+    assert optimizer.ask() == configs[gain.argmax()]
+
+
 def test_minimising_is_maximising_the_negative(model: MetaModel) -> None:
     up = tune(MetaOptimizer(model, {"told": 0.6}), 8, 0.6)
     down = MetaOptimizer(model, {"told": 0.6}, direction="minimize")
@@ -347,7 +360,7 @@ def test_a_space_that_the_model_knows_nothing_of_is_tuned_by_its_own_trials(
         config = optimizer.ask()
         optimizer.tell(config, -((config["x0"] - 0.9) ** 2) - (config["x1"] - 0.2) ** 2)
     assert optimizer.best is not None
-    assert optimizer.best[1] > -0.01
+    assert optimizer.best[1] > -0.002
 
 
 def test_a_part_of_the_space_can_be_asked_for(model: MetaModel) -> None:
