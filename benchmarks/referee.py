@@ -1,0 +1,120 @@
+"""metahpo in the referee's ring, beside the best of the referee's own methods.
+
+The referee is a program of its own that knows nothing of metahpo but its public interface: it
+splits a table's tasks into five folds, lets every method choose among the configurations of a task
+held out, and takes the regret, (optimum - best so far) / (optimum - worst), or over (optimum -
+median). ``best other`` is the lowest mean regret of the other methods that were played, at each
+number of trials another one perhaps; ``ratio`` is metahpo's over it, empty where it is below
+0.001; ``rank`` is metahpo's mean rank among all methods. ``trials for TPE's 50`` is after how many
+trials metahpo's mean regret is what that of TPE, from the default, is after 50. What the folder of
+``--played`` holds already is shown and not played again, so methods can be added one at a time.
+
+    python benchmarks/referee.py REFEREE.py --methods adapter.py:Metahpo portfolio --out results
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import evidence
+import pandas as pd
+
+TABLES = (
+    "pimp_adaboost",
+    "oboe_a",
+    "openml_svm_offgrid",
+    "rbv2_xgboost_clean",
+    "lcbench",
+    "rbv2_rpart",
+)
+OURS, TPE = "adapter.py:Metahpo", "tpe_default"
+SHOWN = (1, 2, 3, 5, 10, 20, 50)
+REGRETS = {"range": "regret", "median": "regret_med"}
+LEAST = 0.001  # a smaller regret of the best other is no measure of anything
+
+
+def play(given: argparse.Namespace, table: str) -> pd.DataFrame:
+    """Let the referee play what has not been played yet; return every method's every trial."""
+    found = stored(given.played, table)
+    missing = [m for m in given.methods if found is None or m not in set(found["method"])]
+    if missing:
+        options = ["--n-tasks", given.tasks, "--seeds", given.seeds, "--jobs", given.jobs]
+        subprocess.run(
+            [sys.executable, given.referee.name, table, "--methods", ",".join(missing)]
+            + [str(option) for option in options],
+            cwd=given.referee.parent,
+            env=os.environ | {"REFEREE_OUT": str(given.played.absolute())},
+            stdout=sys.stderr,
+            check=True,
+        )
+        found = stored(given.played, table)
+    assert found is not None
+    return found[found["method"].isin(given.methods)]
+
+
+def stored(folder: Path, table: str) -> pd.DataFrame | None:
+    """Return what the referee has written about a table, if anything."""
+    files = sorted(folder.glob(f"{table}__*.parquet"))
+    return pd.read_parquet(files[0]) if files else None
+
+
+def compared(given: argparse.Namespace, table: str) -> Iterator[dict[str, Any]]:
+    """Yield a table's lines."""
+    trials = play(given, table)
+    for by, column in REGRETS.items():
+        per_task = trials.groupby(["method", "task", "trial"])[column].mean().unstack("trial")
+        mean = per_task.groupby("method").mean()
+        rank = per_task.groupby("task").rank().groupby("method").mean().loc[OURS]
+        others = mean.drop(index=OURS)
+        best = others.min()
+        ratio = mean.loc[OURS].div(best).where(best >= LEAST)
+        line = {"table": table, "regret by": by, "tasks": trials["task"].nunique()}
+        for what, values in {
+            "metahpo": mean.loc[OURS],
+            "best other": best,
+            "which": others.idxmin(),
+            "ratio": ratio,
+            "rank": rank,
+        }.items():
+            yield {**line, "": what} | {f"@{n}": values[n] for n in SHOWN}
+        if TPE in mean.index:
+            passed = mean.loc[OURS] <= mean.loc[TPE, max(SHOWN)]
+            first = passed.idxmax() if passed.any() else None
+            yield {**line, "": "trials for TPE's 50", "@1": first}
+
+
+def overall(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the ratios' means over the tables."""
+    ratios = rows[rows[""] == "ratio"]
+    for by, part in ratios.groupby("regret by", sort=False):
+        line = {"table": "mean of ratios", "regret by": by, "tasks": int(part["tasks"].sum())}
+        yield {**line, "": "ratio"} | {f"@{n}": part[f"@{n}"].astype(float).mean() for n in SHOWN}
+
+
+def main() -> None:
+    """Play, print and write."""
+    parser = evidence.command_line(__doc__ or "")
+    parser.add_argument("referee", type=Path, help="the referee's file; adapter.py is beside it")
+    parser.add_argument("--table", nargs="+", default=list(TABLES))
+    parser.add_argument("--methods", nargs="+", default=[OURS, TPE, "portfolio"])
+    parser.add_argument("--tasks", type=int, default=60, help="tasks held out, a table")
+    parser.add_argument("--seeds", type=int, default=1, help="how many")
+    parser.add_argument("--jobs", type=int, default=1, help="studies at a time")
+    parser.add_argument("--played", type=Path, required=True, help="folder of all that is played")
+    given = parser.parse_args()
+    given.referee = given.referee.absolute()
+    facts = evidence.begun(given)
+    facts["settings"] |= {"referee": given.referee.name, "played": given.played.name}
+    rows = evidence.watched(line for table in given.table for line in compared(given, table))
+    rows += evidence.watched(overall(pd.DataFrame(rows)))
+    evidence.publish("referee", __doc__ or "", rows, facts, given.out)
+
+
+if __name__ == "__main__":
+    main()
