@@ -186,7 +186,7 @@ def test_the_page_holds_what_was_measured(
     page = to_markdown("waves", "MSE", rows, trainings, SESSION)
     mean = pooled(rows).loc[("own", META, False, 5, 1), "mean"]
     assert f"{mean:#.3g}" in page
-    for words in ("After 0 to 10 steps", "oracle", "faster", SECOND, "seed-1/second", "2 cores"):
+    for words in ("After each number", "oracle", "faster", SECOND, "seed-1/second", "2 cores"):
         assert words in page
     draw_curves(rows, "MSE", tmp_path / "waves.png")
     assert (tmp_path / "waves.png").read_bytes().startswith(b"\x89PNG")

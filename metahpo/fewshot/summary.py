@@ -94,7 +94,7 @@ def to_markdown(
         f"# {title}",
         f"{scale.title}; mean ±95% confidence interval over {episodes} episodes{spread}. K: the "
         "number of steps that training fixed.",
-        section("After 0 to 10 steps", _by_steps(rows, scale)),
+        section("After each number of inner steps", _by_steps(rows, scale)),
         section("Against the baselines", _baselines(rows, scale)),
         section("On families it was not trained on, K steps", _shifted(rows, scale)),
         section("What training on a second family leaves, K steps", _retention(rows, scale)),
