@@ -85,7 +85,7 @@ def compared(given: argparse.Namespace, table: str) -> Iterator[dict[str, Any]]:
             yield {**line, "": what} | {f"@{n}": values[n] for n in SHOWN}
         if TPE in mean.index:
             passed = mean.loc[OURS] <= mean.loc[TPE, max(SHOWN)]
-            first = passed.idxmax() if passed.any() else None
+            first = int(passed.idxmax()) if passed.any() else None
             yield {**line, "": "trials for TPE's 50", "@1": first}
 
 
