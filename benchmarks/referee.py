@@ -5,9 +5,10 @@ splits a table's tasks into five folds, lets every method choose among the confi
 held out, and takes the regret, (optimum - best so far) / (optimum - worst), or over (optimum -
 median). ``best other`` is the lowest mean regret of the other methods that were played, at each
 number of trials another one perhaps; ``ratio`` is metahpo's over it, empty where it is below
-0.001; ``rank`` is metahpo's mean rank among all methods. ``trials for TPE's 50`` is after how many
-trials metahpo's mean regret is what that of TPE, from the default, is after 50. What the folder of
-``--played`` holds already is shown and not played again, so methods can be added one at a time.
+0.001; ``rank`` is metahpo's mean rank among all methods, beside the best other's. ``trials for
+TPE's 50`` is after how many trials metahpo's mean regret is what that of TPE, from the default, is
+after 50. What the folder of ``--played`` holds already is shown and not played again, so methods
+can be added one at a time.
 
     python benchmarks/referee.py REFEREE.py --methods adapter.py:Metahpo portfolio --out results
 """
@@ -70,7 +71,7 @@ def compared(given: argparse.Namespace, table: str) -> Iterator[dict[str, Any]]:
     for by, column in REGRETS.items():
         per_task = trials.groupby(["method", "task", "trial"])[column].mean().unstack("trial")
         mean = per_task.groupby("method").mean()
-        rank = per_task.groupby("task").rank().groupby("method").mean().loc[OURS]
+        ranks = per_task.groupby("task").rank().groupby("method").mean()
         others = mean.drop(index=OURS)
         best = others.min()
         ratio = mean.loc[OURS].div(best).where(best >= LEAST)
@@ -80,7 +81,8 @@ def compared(given: argparse.Namespace, table: str) -> Iterator[dict[str, Any]]:
             "best other": best,
             "which": others.idxmin(),
             "ratio": ratio,
-            "rank": rank,
+            "rank": ranks.loc[OURS],
+            "best other rank": ranks.drop(index=OURS).min(),
         }.items():
             yield {**line, "": what} | {f"@{n}": values[n] for n in SHOWN}
         if TPE in mean.index:

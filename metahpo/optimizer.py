@@ -34,6 +34,7 @@ _ROUGH = 8  # components of the belief that choose the short list of candidates
 _SHORT_LIST = 200  # candidates that are judged by all of them
 _COPYING = 3  # every so many trials one is chosen as if the task were a copy of a training task,
 _LITTLE = 1e-3  # as long as that promises more of what there is to gain: beliefs may be too sure
+_REMEMBERED = 3  # scored trials before which only what an earlier task has tried is chosen
 _NEIGHBOURS = 5  # tasks that an explanation names
 _EXPLAINED = 0.8  # share of the scores that its interval holds
 _OVERHEAD = 0.05  # seconds that a trial takes beside its evaluation
@@ -236,7 +237,7 @@ class MetaOptimizer:
         belief = self._belief(fantasies=True)
         tried = {*self._tried.codes.row_keys(), *self.space.codes(self._pending).row_keys()}
         candidates = self._given or self._remembered(within, tried)
-        if self._given is None and belief is not None:
+        if self._given is None and self._n_scored >= _REMEMBERED:
             candidates = candidates + self._drawn(within)
         free = np.array([key not in tried for key in candidates.codes.row_keys()])
         if not free.any():
