@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metahpo.space import Codes, Config, Space
+from metahpo.surrogate.features import Floats
 
 Array = NDArray[np.float64]
 
@@ -36,7 +37,7 @@ class Candidates:
 
     codes: Codes
     """In the study's own space."""
-    phi: Array
+    phi: Floats
     """(n, F): as from :meth:`metahpo.MetaModel.encode`."""
     known: Codes
     """In the model's space."""

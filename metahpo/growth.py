@@ -30,6 +30,7 @@ from scipy.special import ndtri
 from metahpo.candidates import Candidates
 from metahpo.metadataset import Direction
 from metahpo.space import Codes, Config
+from metahpo.surrogate.features import Floats
 from metahpo.surrogate.scores import KNOTS, profile
 from metahpo.training import Experience
 
@@ -166,7 +167,7 @@ def grown(
     )
 
 
-def _weights(experience: Experience, belief: StudyBelief, phi: Array, z: Array) -> Array:
+def _weights(experience: Experience, belief: StudyBelief, phi: Floats, z: Array) -> Array:
     """Start from the tasks that the study is like; move as far as its trials ask for."""
     C, noise = experience.prior.covariance, experience.prior.noise
     null = np.zeros((1, len(C)))

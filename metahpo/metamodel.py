@@ -24,7 +24,7 @@ from metahpo.portfolio import greedy_portfolio
 from metahpo.rehearsal import first_suggestions, foretold_seconds, learned_adaptation, split
 from metahpo.space import Codes, Config, Space
 from metahpo.surrogate.cost import CostBelief, CostHead, CostPrior
-from metahpo.surrogate.features import FeatureNet, FeatureOptions
+from metahpo.surrogate.features import FeatureNet, FeatureOptions, Floats
 from metahpo.surrogate.relevance import Relevance, principal_components
 from metahpo.surrogate.scale import ScalePrior
 from metahpo.surrogate.scores import KNOTS, told
@@ -248,7 +248,7 @@ class MetaModel:
             bends(self.experience.profiles),
         )
 
-    def encode(self, configs: Sequence[Config] | pd.DataFrame | Codes) -> Array:
+    def encode(self, configs: Sequence[Config] | pd.DataFrame | Codes) -> Floats:
         """Compute features of configurations: the learned ones, then what tasks remember.
 
         Parameters
@@ -258,21 +258,23 @@ class MetaModel:
 
         Returns
         -------
-        ndarray of float, shape (n, F + T)
+        ndarray of float32, shape (n, F + T)
+            In single precision, as the network computes them.
         """
         codes = configs if isinstance(configs, Codes) else self.space.codes(configs)
-        remembered = np.zeros((len(codes), len(self.task_ids)))
+        features = self.experience.features
+        phi = np.zeros((len(codes), features.size + len(self.task_ids)), dtype=np.float32)
+        phi[:, : features.size] = features(network_inputs(self.space, codes))
         for row, key in enumerate(codes.row_keys()):
             if key in self._pool_rows:
-                remembered[row] = self.experience.memory[self._pool_rows[key]]
-        learned = self.experience.features(network_inputs(self.space, codes))
-        return np.concatenate([learned, remembered], axis=1)
+                phi[row, features.size :] = self.experience.memory[self._pool_rows[key]]
+        return phi
 
     @cached_property
     def _pool_rows(self) -> dict[bytes, int]:
         return {key: row for row, key in enumerate(self.space.codes(self.pool).row_keys())}
 
-    def utilities(self, phi: Array) -> Array:
+    def utilities(self, phi: Floats) -> Array:
         """Predict where configurations stand on every training task, from :meth:`encode`'s array.
 
         Returns
@@ -280,7 +282,7 @@ class MetaModel:
         ndarray of float, shape (n, T)
             0 is a task's worst score, 1 its best.
         """
-        quantiles = ndtr(self.belief_prior.particles(phi))
+        quantiles: Array = ndtr(self.belief_prior.particles(phi)).astype(float)
         profiles = self.experience.profiles
         columns = [
             np.interp(q, KNOTS, knots) for q, knots in zip(quantiles.T, profiles, strict=True)
@@ -316,7 +318,7 @@ class MetaModel:
             )
         return self.experience.cost
 
-    def cost_features(self, codes: Codes) -> Array:
+    def cost_features(self, codes: Codes) -> Floats:
         """Compute the features of configurations that their seconds are linear in: (n, F)."""
         return self._cost_head.features(network_inputs(self.space, codes))
 
@@ -359,7 +361,7 @@ class MetaModel:
         Principal components of the tasks' responses on the pool, the first spreading most; one
         row a task. The unit is that of z, the Gaussian rank of a score.
         """
-        responses = self.belief_prior.particles(self.pool_view.phi).T  # (T, pool)
+        responses = self.belief_prior.particles(self.pool_view.phi).T.astype(float)  # (T, pool)
         points = principal_components(responses, _DIMENSIONS) / np.sqrt(max(len(self.pool), 1))
         return pd.DataFrame(points, index=pd.Index(self.task_ids, name="task_id"))
 

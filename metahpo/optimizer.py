@@ -247,13 +247,19 @@ class MetaOptimizer:
         if belief is None:
             return candidates.config(self._portfolio_pick(candidates, free))
         price = self._price(candidates)
+        glance = belief.glance(candidates.phi, candidates.codes.array, of=_ROUGH)
         turn = len(self.trials) + len(self._pending)
         if turn % _COPYING == 0:
-            copied = belief.improvement_on_copies(candidates.phi, candidates.codes.array) * free
+            copied = glance.improvement_on_copies() * free
             if copied.max() > _LITTLE:
                 return candidates.config(int((copied / price).argmax()))
-        best = _most_improving(belief, candidates, np.flatnonzero(free), price)
-        return candidates.config(best)
+        promising = np.flatnonzero(free)
+        if len(promising) > _SHORT_LIST:
+            rough = (glance.expected_improvement() / price)[promising]
+            promising = promising[np.argsort(-rough, kind="stable")[:_SHORT_LIST]]
+        phi, X = candidates.phi[promising], candidates.codes.array[promising]
+        gain = belief.expected_improvement(phi, X) / price[promising]
+        return candidates.config(int(promising[gain.argmax()]))
 
     @property
     def _n_scored(self) -> int:
@@ -316,10 +322,9 @@ class MetaOptimizer:
 
     def _candidates(self, configs: Sequence[Config]) -> Candidates:
         """View configurations both ways: as learned features, and in the study's own code."""
-        frame = self.space.to_frame(configs)
-        codes = self.space.codes(frame)
-        known = codes
+        codes = known = self.space.codes(configs)
         if not self._transfer.trivial:
+            frame = self.space.to_frame(configs)
             known = self.model.space.codes(self._transfer.to_model(frame))
         return Candidates(codes, self.model.encode(known), known, (configs,))
 
@@ -472,21 +477,6 @@ class MetaOptimizer:
 
 def _trust(belief: StudyBelief | None) -> float:
     return 0.9 if belief is None else belief.trust
-
-
-def _most_improving(
-    belief: StudyBelief, candidates: Candidates, free: NDArray[np.int64], price: Array
-) -> int:
-    """Return which free candidate improves most for its price.
-
-    The whole belief judges only a short list, which its heaviest components have chosen.
-    """
-    phi, X = candidates.phi, candidates.codes.array
-    if len(free) > _SHORT_LIST:
-        rough = belief.expected_improvement(phi[free], X[free], of=_ROUGH)
-        free = free[np.argsort(-rough / price[free], kind="stable")[:_SHORT_LIST]]
-    gain = belief.expected_improvement(phi[free], X[free])
-    return int(free[(gain / price[free]).argmax()])
 
 
 def _rows(candidates: pd.DataFrame, space: Space) -> list[Config]:

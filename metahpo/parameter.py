@@ -108,8 +108,7 @@ class Number:
         """
         levels = self._numbers(column)
         missing = np.isnan(levels)
-        strange = missing & column.notna().to_numpy()
-        if strange.any():
+        if missing.any() and (strange := missing & column.notna().to_numpy()).any():
             raise ValueError(f"{self.name}={column[strange].iloc[0]!r}; a number is needed")
         inside = np.abs(self._unit(levels) - 0.5) <= 0.5 + _SLACK
         outside = levels[~inside & ~missing]
@@ -243,8 +242,8 @@ class Choice:
             Naming the parameter and the value that is not among the choices.
         """
         levels = self.nearest(column)
-        strange = np.isnan(levels) & column.notna().to_numpy()
-        if strange.any():
+        missing = np.isnan(levels)
+        if missing.any() and (strange := missing & column.notna().to_numpy()).any():
             value = column[strange].iloc[0]
             raise ValueError(f"{self.name}={value!r} is not among the choices {self._listed}")
         return levels

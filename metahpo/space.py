@@ -76,7 +76,10 @@ class Codes:
     def row_keys(self) -> list[bytes]:
         """Name every row by its content, up to rounding."""
         rows = np.concatenate([np.round(self.array, _KEY_DIGITS) + 0.0, self.active], axis=1)
-        return [row.tobytes() for row in rows]
+        if not rows.size:
+            return [b""] * len(rows)
+        keys: list[bytes] = rows.view(f"V{rows.itemsize * rows.shape[1]}")[:, 0].tolist()
+        return keys
 
     def __add__(self, other: Codes) -> Codes:
         return Codes(
@@ -322,8 +325,10 @@ class Space:
 
     def codes(self, configs: Sequence[Mapping[str, Any]] | pd.DataFrame) -> Codes:
         """Return :meth:`encode`'s and :meth:`mask`'s arrays together."""
-        levels = self._levels(configs)
         codes = self._empty(len(configs))
+        if not len(codes):
+            return codes
+        levels = self._levels(configs)
         for name, p in self._parameters.items():
             codes.array[:, self.slices[name]] = p.encode(levels[name])
             codes.active[:, self.slices[name]] = ~np.isnan(levels[name])[:, None]
@@ -391,10 +396,12 @@ class Space:
 
     def _levels(self, configs: Sequence[Mapping[str, Any]] | pd.DataFrame) -> Levels:
         """Read configurations, and say what is wrong with them."""
-        frame = self.to_frame(configs)
+        columns: Any = (  # a table would do for both, but takes longer than all the rest
+            self.to_frame(configs) if isinstance(configs, pd.DataFrame) else self._columns(configs)
+        )
         levels: Levels = {}
         for name, p in self._parameters.items():
-            column = p.levels(frame[name])
+            column = p.levels(columns[name])
             allowed = self._allowed(name, levels)
             idle = ~np.isnan(column) & ~allowed
             if idle.any():
@@ -437,14 +444,16 @@ class Space:
         """
         if isinstance(configs, pd.DataFrame):
             return configs.reindex(columns=list(self.names))
+        return pd.DataFrame(self._columns(configs), index=range(len(configs)))
+
+    def _columns(self, configs: Sequence[Mapping[str, Any]]) -> dict[str, pd.Series[Any]]:
         values: dict[str, list[Any]] = {name: [None] * len(configs) for name in self.names}
         for row, config in enumerate(configs):
             for name, value in config.items():
                 if name not in values:
                     self._refuse_unknown(config, "config")
                 values[name][row] = value
-        columns = {name: p.column(values[name]) for name, p in self._parameters.items()}
-        return pd.DataFrame(columns, index=range(len(configs)))
+        return {name: p.column(values[name]) for name, p in self._parameters.items()}
 
     def from_frame(self, frame: pd.DataFrame) -> list[Config]:
         """Read configurations from a table; missing values are inactive parameters.

@@ -89,14 +89,13 @@ def train(
     features = train_features(
         X, owner, np.concatenate(z), options=options, device=device, seed=seed
     )
-    phi = np.split(features(X), np.cumsum(counts)[:-1])
+    phi = np.split(features(X).astype(float), np.cumsum(counts)[:-1])
     prior = fit_task_prior(zip(phi, z, strict=True))
     pool = _pool(md, scores)
     pool_codes = md.space.codes(pool)
     memory = _memory(codes, owner, np.concatenate(z), phi, prior, pool_codes)
-    responses = (
-        prior.particles(features(network_inputs(md.space, pool_codes))) + memory
-    ).T  # (T, pool)
+    pool_phi = features(network_inputs(md.space, pool_codes)).astype(float)
+    responses = (prior.particles(pool_phi) + memory).T  # (T, pool)
     return Experience(
         task_ids=tuple(scores),
         pool=pool,

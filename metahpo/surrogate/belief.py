@@ -37,7 +37,7 @@ from metahpo.surrogate.hypotheses import (
     variance,
     weigh,
 )
-from metahpo.surrogate.worth import expected_gain, worth
+from metahpo.surrogate.worth import expected_gain, gain
 
 _TRUSTED = 2.0  # trials' worth of trust that the training tasks begin with
 _REACH = 10.0  # standard deviations within which quantiles are looked for
@@ -184,8 +184,8 @@ class Posterior:
         means, sds = self.components(new)
         offset, scale = self.offset[:, None], self.scale[:, None]
         best = (self.best[:, None] - self.offset) / self.scale
-        gain = expected_gain((means - offset) / scale, sds / scale, best, bends[self.task])
-        deviating = (gain * self.weight[:, None]).sum(-1)
+        gains = expected_gain((means - offset) / scale, sds / scale, best, bends[self.task])
+        deviating = (gains * self.weight[:, None]).sum(-1)
         return (1 - _COPY) * deviating + _COPY * self.improvement_on_copies(new, bends)
 
     def improvement_on_copies(self, new: View, bends: Tensor) -> Tensor:
@@ -194,15 +194,10 @@ class Posterior:
         The next pick of a greedy portfolio over the training tasks, by their weights.
         """
         weight, kept = self.copy_weight.topk(min(_COPIES, self.copy_weight.shape[1]), dim=1)
-        own = bends[kept]  # (B, c, 1 + J)
-
-        def worth_of(mean: Tensor) -> Tensor:  # (B, m, T) to (B, m, c)
-            rows = mean.gather(2, kept[:, None].expand(-1, mean.shape[1], -1))
-            return worth(rows, own[:, None])
-
-        tried = worth_of(self.at.mean).masked_fill(~self.there[..., None], -torch.inf)
-        gain = (worth_of(new.mean) - tried.amax(1, keepdim=True)).clamp(min=0.0)
-        return (gain @ weight[..., None])[..., 0]
+        tried = self.at.mean.masked_fill(~self.there[..., None], -torch.inf).amax(1)  # (B, T)
+        z = new.mean.gather(2, kept[:, None].expand(-1, new.mean.shape[1], -1))  # (B, m, c)
+        copied = gain(z, tried.gather(1, kept), bends[kept])
+        return (copied @ weight[..., None])[..., 0]
 
 
 def condition(hypotheses: Hypotheses, told: Told) -> Posterior:

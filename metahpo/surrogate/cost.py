@@ -34,7 +34,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from metahpo.surrogate.features import FeatureNet, FeatureOptions, train_features
+from metahpo.surrogate.features import FeatureNet, FeatureOptions, Floats, train_features
 from metahpo.surrogate.relevance import ranked
 from metahpo.surrogate.tasks import fit_task_prior
 
@@ -57,7 +57,7 @@ class CostBelief:
     noise: float
     """Variance of c around what the features say."""
 
-    def given(self, phi: Array, seconds: Array) -> CostBelief:
+    def given(self, phi: Floats, seconds: Array) -> CostBelief:
         """Condition on what trials took.
 
         Parameters
@@ -76,12 +76,12 @@ class CostBelief:
         covariance = np.asarray(L @ np.linalg.solve(A, L.T), dtype=np.float64)
         return replace(self, mean=mean, covariance=covariance)
 
-    def log_seconds(self, phi: Array) -> tuple[Array, Array]:
+    def log_seconds(self, phi: Floats) -> tuple[Array, Array]:
         """Predict c of an evaluation: mean and standard deviation, two of shape (n,)."""
         variance = np.einsum("nf,fg,ng->n", phi, self.covariance, phi, optimize=True)
         return phi @ self.mean, np.sqrt(np.maximum(variance, 0.0) + self.noise)
 
-    def seconds(self, phi: Array) -> Array:
+    def seconds(self, phi: Floats) -> Array:
         """Predict what evaluations take, in seconds: the medians, shape (n,)."""
         # the median lies between the expected seconds and the inverse of the expected speed
         typical: Array = np.exp(phi @ self.mean)
@@ -166,7 +166,7 @@ class CostHead:
             noise=self.noise,
         )
 
-    def with_task(self, belief: CostBelief, phi: Array, seconds: Array) -> CostHead:
+    def with_task(self, belief: CostBelief, phi: Floats, seconds: Array) -> CostHead:
         """Add a task: what a study's trials took.
 
         Parameters
@@ -254,7 +254,7 @@ def fit_cost(
         device=device,
         seed=seed,
     )
-    phi = features(X)
+    phi = features(X).astype(float)
     ends = np.cumsum(counts[counts > 0])[:-1]
     prior = fit_task_prior(zip(np.split(phi, ends), np.split(c, ends), strict=True))
     weights = np.full((n_tasks, phi.shape[1]), np.nan)

@@ -18,13 +18,16 @@ H     (E, tasks, F)       the heads, used in training only
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class FeatureNet:
     weights: tuple[Array, ...]
     biases: tuple[Array, ...]
 
-    def __call__(self, X: Array) -> Array:
+    def __call__(self, X: Array) -> NDArray[np.float32]:
         """Compute the features of encoded configurations.
 
         Parameters
@@ -57,15 +60,19 @@ class FeatureNet:
 
         Returns
         -------
-        ndarray of float, shape (n, E * F + 1)
+        ndarray of float32, shape (n, E * F + 1)
+            In single precision, as it was trained: more than twice as fast.
         """
-        members = len(self.weights[0])
-        single = np.float32  # as it was trained, and more than twice as fast
-        hidden = np.broadcast_to(X.astype(single), (members, *X.shape))
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            hidden = np.tanh(hidden @ weight.astype(single) + bias.astype(single)[:, None])
-        phi = np.ones((len(X), self.size))
-        phi[:, :-1] = np.concatenate(list(hidden), axis=1) / np.sqrt(members)  # (n, E * F)
+        single, (members, _, features) = np.float32, self.weights[-1].shape
+        X = X.astype(single)
+        phi = np.ones((len(X), self.size), dtype=single)
+        for e in range(members):
+            hidden = X
+            for weight, bias in zip(self.weights, self.biases, strict=True):
+                hidden = hidden @ weight[e].astype(single)
+                hidden += bias[e].astype(single)
+                np.tanh(hidden, out=hidden)
+            phi[:, e * features : (e + 1) * features] = hidden / math.sqrt(members)
         return phi
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from metahpo.surrogate.adaptation import STRAY, Adaptation
 from metahpo.surrogate.belief import Posterior, condition
+from metahpo.surrogate.features import Floats
 from metahpo.surrogate.hypotheses import Told, View
 from metahpo.surrogate.scale import ScalePrior
 from metahpo.surrogate.tasks import TaskPrior
@@ -44,7 +46,7 @@ class Prior:
     log_relevance: Array
     bends: Array
 
-    def view(self, phi: Array, X: Array, *, dtype: torch.dtype = torch.float64) -> View:
+    def view(self, phi: Floats, X: Array, *, dtype: torch.dtype = torch.float64) -> View:
         """View configurations as beliefs do.
 
         Parameters
@@ -58,7 +60,7 @@ class Prior:
         X, phi = (values.astype(_NUMPY[dtype], copy=False) for values in (X, phi))
         return View(_tensor(X), _tensor(self.tasks.particles(phi)), _tensor(self.tasks.root(phi)))
 
-    def told(self, phi: Array, X: Array, y: Array) -> Told:
+    def told(self, phi: Floats, X: Array, y: Array) -> Told:
         """Return what a study of trials with scores `y`, none missing, has been told."""
         scales, log_scales = self.scale.grid(y)
         return Told(
@@ -70,7 +72,7 @@ class Prior:
             log_scales=_tensor(log_scales),
         )
 
-    def condition(self, phi: Array, X: Array, y: Array) -> StudyBelief:
+    def condition(self, phi: Floats, X: Array, y: Array) -> StudyBelief:
         """Adapt to n >= 1 trials, and condition on them."""
         told = self.told(phi, X, y)
         with torch.no_grad():
@@ -107,13 +109,13 @@ class StudyBelief:
         p = self.posterior
         return _array(p.offset), _array(p.scale), _array(p.weight)
 
-    def predict(self, phi: Array, X: Array) -> tuple[Array, Array]:
+    def predict(self, phi: Floats, X: Array) -> tuple[Array, Array]:
         """Return mean and standard deviation of the noise-free score: two of shape (m,)."""
         with torch.no_grad():
             mean, sd = self.posterior.predict(self.prior.view(phi, X))
         return _array(mean), _array(sd)
 
-    def quantiles(self, phi: Array, X: Array, levels: Sequence[float]) -> Array:
+    def quantiles(self, phi: Floats, X: Array, levels: Sequence[float]) -> Array:
         """Return quantiles of what an evaluation would show, noise included: (m, levels).
 
         As the predictive density was learned: a share ``STRAY`` of the scores is like nothing
@@ -124,31 +126,64 @@ class StudyBelief:
         with torch.no_grad():
             return _array(self.posterior.quantiles(self.prior.view(phi, X), kept))
 
-    def expected_improvement(self, phi: Array, X: Array, *, of: int | None = None) -> Array:
-        """Return the expected improvement on the best so far, in worth: (m,).
+    def expected_improvement(self, phi: Floats, X: Array) -> Array:
+        """Return the expected improvement on the best so far, in worth: (m,)."""
+        bends = torch.from_numpy(self.prior.bends)
+        with torch.no_grad():
+            return _array(self.posterior.expected_improvement(self.prior.view(phi, X), bends))
+
+    def glance(self, phi: Floats, X: Array, *, of: int) -> Glance:
+        """Look at many candidates quickly.
 
         Parameters
         ----------
         phi, X : ndarray
-        of : int, optional
-            By so many components of the likeliest hypothesis alone, in single precision: much
-            quicker, and enough to tell promising candidates from others.
+        of : int
+            By so many components of the likeliest hypothesis.
         """
-        exact, dtype = self.posterior, torch.float64
-        posterior = exact if of is None else exact.leading(of).to(dtype := torch.float32)
         with torch.no_grad():
-            bends = torch.from_numpy(self.prior.bends).to(dtype)
-            view = self.prior.view(phi, X, dtype=dtype)
-            return _array(posterior.expected_improvement(view, bends))
+            leading = self.posterior.leading(of).to(torch.float32)
+        return Glance(self.prior, leading, phi, X)
 
-    def improvement_on_copies(self, phi: Array, X: Array) -> Array:
+
+@dataclass(frozen=True, eq=False)
+class Glance:
+    """Many candidates by a few components, in single precision: enough to tell the promising.
+
+    Attributes
+    ----------
+    prior : Prior
+    posterior : Posterior
+        The components.
+    phi, X : ndarray
+        The candidates.
+    """
+
+    prior: Prior
+    posterior: Posterior
+    phi: Floats
+    X: Array
+
+    def expected_improvement(self) -> Array:
+        """Return the expected improvement on the best so far, in worth: (m,)."""
+        with torch.no_grad():
+            return _array(self.posterior.expected_improvement(self._view, self._bends))
+
+    def improvement_on_copies(self) -> Array:
         """Return the same if the task is a copy of a training task: (m,)."""
         with torch.no_grad():
-            bends = torch.from_numpy(self.prior.bends)
-            return _array(self.posterior.improvement_on_copies(self.prior.view(phi, X), bends))
+            return _array(self.posterior.improvement_on_copies(self._view, self._bends))
+
+    @cached_property
+    def _view(self) -> View:
+        return self.prior.view(self.phi, self.X, dtype=torch.float32)
+
+    @property
+    def _bends(self) -> Tensor:
+        return torch.from_numpy(self.prior.bends).to(torch.float32)
 
 
-def _tensor(values: Array) -> Tensor:
+def _tensor(values: Floats) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values))[None]
 
 

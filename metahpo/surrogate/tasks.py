@@ -27,6 +27,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from metahpo.surrogate.features import Floats
+
 Array = NDArray[np.float64]
 
 _JITTER = 1e-6
@@ -48,7 +50,7 @@ class TaskPrior:
     """Whether `phi` carries, behind the features, one column of memory a task: by how much each
     differed, at a configuration it has tried, from what its features say; zero elsewhere."""
 
-    def particles(self, phi: Array) -> Array:
+    def particles(self, phi: Floats) -> Floats:
         """Predict z at features `phi` for every training task, as precisely: (n, F) to (n, T).
 
         A task remembers exactly: its own column of memory is added.
@@ -57,10 +59,10 @@ class TaskPrior:
         if not self.remembers:
             return phi @ weights
         n_features = len(weights)
-        mean: Array = phi[:, :n_features] @ weights + phi[:, n_features:]
+        mean: Floats = phi[:, :n_features] @ weights + phi[:, n_features:]
         return mean
 
-    def root(self, phi: Array) -> Array:
+    def root(self, phi: Floats) -> Floats:
         """Return R such that R R' is the covariance of a new task's z at features `phi`.
 
         On the columns of memory a new task varies as the residuals of the training tasks do on

@@ -19,6 +19,7 @@ bends   (T + 1, 1+J) slope below all knots, then its change at each; the last ro
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -53,18 +54,16 @@ def bends(profiles: Array) -> Array:
     return np.diff(slopes, axis=1, prepend=0.0)
 
 
-def worth(z: Tensor, bends: Tensor) -> Tensor:
-    """Return what responses are worth.
+def gain(z: Tensor, best: Tensor, bends: Tensor) -> Tensor:
+    """Return max(u(z) - u(best), 0).
 
     Parameters
     ----------
-    z : Tensor, shape (..., T)
-    bends : Tensor, shape (..., T, 1 + J)
+    z : Tensor, shape (B, m, k)
+    best : Tensor, shape (B, k)
+    bends : Tensor, shape (B, k, 1 + J)
     """
-    total = bends[..., 0] * z
-    for j, knot in enumerate(_AT, start=1):
-        total = total + bends[..., j] * (z - knot).clamp(min=0.0)
-    return total
+    return _bent(lambda level: (z - level[:, None]).clamp(min=0.0), best, bends)
 
 
 def expected_gain(mean: Tensor, sd: Tensor, best: Tensor, bends: Tensor) -> Tensor:
@@ -82,10 +81,16 @@ def expected_gain(mean: Tensor, sd: Tensor, best: Tensor, bends: Tensor) -> Tens
 
     def above(level: Tensor) -> Tensor:
         u = (mean - level[:, None]) / sd
-        gain: Tensor = sd * (u * torch.special.ndtr(u) + torch.exp(-0.5 * u.square()) / _ROOT)
-        return gain
+        expected: Tensor = sd * (u * torch.special.ndtr(u) + torch.exp(-0.5 * u.square()) / _ROOT)
+        return expected
 
-    total = bends[:, None, :, 0] * above(best)
-    for j, knot in enumerate(_AT, start=1):
+    return _bent(above, best, bends)
+
+
+def _bent(above: Callable[[Tensor], Tensor], best: Tensor, bends: Tensor) -> Tensor:
+    """Sum what is gained above the best, and above each knot beyond it."""
+    passed = sum(bool((best >= knot).all()) for knot in _AT)  # these only change the slope at best
+    total = bends[:, None, :, : 1 + passed].sum(-1) * above(best)
+    for j, knot in enumerate(_AT[passed:], start=1 + passed):
         total = total + bends[:, None, :, j] * above(best.clamp(min=knot))
     return total
