@@ -20,6 +20,7 @@ _TITLES = {
 }
 _COLOURS = {WARM: "#d55e00", COLD: "#0072b2", GRADIENT: "#009e73"}
 _SHOWN = (1, 2, 4, 8, 16, 32)
+_TICKS = (1, 2, 3, 5, 7)  # of each power of ten
 _WIDTH, _HEIGHT = 3.2, 2.9  # inches a panel
 
 
@@ -58,6 +59,7 @@ def to_markdown(title: str, rows: pd.DataFrame, passes: int, session: Mapping[st
 def draw_duel(rows: pd.DataFrame, path: Path) -> None:
     """Draw one panel a family, loss against CPU seconds, to a PNG."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     families = list(rows["family"].unique())
     across = min(3, len(families))
@@ -75,6 +77,10 @@ def draw_duel(rows: pd.DataFrame, path: Path) -> None:
             axis.fill_between(seconds, loss.min(), loss.max(), color=colour, alpha=0.15, lw=0)
         axis.set_title(family.replace("_", " "), fontsize=9)
         axis.set(xscale="log", yscale="log")
+        for scale in (axis.xaxis, axis.yaxis):
+            scale.set_major_locator(LogLocator(subs=_TICKS))
+            scale.set_major_formatter(StrMethodFormatter("{x:g}"))
+            scale.set_minor_formatter(NullFormatter())
         axis.set_xlabel("CPU seconds of meta-training", fontsize=8)
         axis.tick_params(labelsize=7, which="both")
         axis.spines[["top", "right"]].set_visible(False)
