@@ -7,7 +7,8 @@ median). ``best other`` is the lowest mean regret of the other methods that were
 number of trials another one perhaps; ``ratio`` is metahpo's over it, empty where it is below
 0.001; ``rank`` is metahpo's mean rank among all methods, beside the best other's. ``trials for
 TPE's 50`` is after how many trials metahpo's mean regret is what that of TPE, from the default, is
-after 50. What the folder of ``--played`` holds already is shown and not played again, so methods
+after 50. At the end stand the means over the tables, also of the ratios to each other method alone.
+What the folder of ``--played`` holds already is shown and not played again, so methods
 can be added one at a time.
 
     python benchmarks/referee.py REFEREE.py --methods adapter.py:Metahpo portfolio --out results
@@ -65,11 +66,16 @@ def stored(folder: Path, table: str) -> pd.DataFrame | None:
     return pd.read_parquet(files[0]) if files else None
 
 
+def by_task(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return the regret after each trial, one row a method and task."""
+    return trials.groupby(["method", "task", "trial"])[column].mean().unstack("trial")
+
+
 def compared(given: argparse.Namespace, table: str) -> Iterator[dict[str, Any]]:
     """Yield a table's lines."""
     trials = play(given, table)
     for by, column in REGRETS.items():
-        per_task = trials.groupby(["method", "task", "trial"])[column].mean().unstack("trial")
+        per_task = by_task(trials, column)
         mean = per_task.groupby("method").mean()
         ranks = per_task.groupby("task").rank().groupby("method").mean()
         others = mean.drop(index=OURS)
@@ -91,12 +97,26 @@ def compared(given: argparse.Namespace, table: str) -> Iterator[dict[str, Any]]:
             yield {**line, "": "trials for TPE's 50", "@1": first}
 
 
-def overall(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Yield the ratios' means over the tables."""
-    ratios = rows[rows[""] == "ratio"]
-    for by, part in ratios.groupby("regret by", sort=False):
-        line = {"table": "mean of ratios", "regret by": by, "tasks": int(part["tasks"].sum())}
-        yield {**line, "": "ratio"} | {f"@{n}": part[f"@{n}"].astype(float).mean() for n in SHOWN}
+def overall(given: argparse.Namespace, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the means over the tables of the ratios to the best other, and to each of them."""
+    for by, column in REGRETS.items():
+        mean = {t: by_task(play(given, t), column).groupby("method").mean() for t in given.table}
+        line = {
+            "table": "all",
+            "regret by": by,
+            "tasks": int(rows.groupby("table")["tasks"].max().sum()),
+        }
+        best = {t: regret.drop(index=OURS).min() for t, regret in mean.items()}
+        yield {**line, "": "ratio, mean of tables"} | _over(mean, best)
+        for method in given.methods:
+            if method != OURS:
+                other = {t: regret.loc[method] for t, regret in mean.items()}
+                yield {**line, "": f"ratio to {method} alone, mean"} | _over(mean, other)
+
+
+def _over(mean: dict[str, pd.DataFrame], other: dict[str, pd.Series[Any]]) -> dict[str, float]:
+    ratios = pd.DataFrame({t: mean[t].loc[OURS] / other[t].where(other[t] >= LEAST) for t in mean})
+    return {f"@{n}": float(ratios.loc[n].mean()) for n in SHOWN}
 
 
 def main() -> None:
@@ -114,7 +134,7 @@ def main() -> None:
     facts = evidence.begun(given)
     facts["settings"] |= {"referee": given.referee.name, "played": given.played.name}
     rows = evidence.watched(line for table in given.table for line in compared(given, table))
-    rows += evidence.watched(overall(pd.DataFrame(rows)))
+    rows += evidence.watched(overall(given, pd.DataFrame(rows)))
     evidence.publish("referee", __doc__ or "", rows, facts, given.out)
 
 
