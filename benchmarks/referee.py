@@ -7,11 +7,11 @@ median). ``best other`` is the lowest mean regret of the other methods that were
 number of trials another one perhaps; ``ratio`` is metahpo's over it, empty where it is below
 0.001; ``rank`` is metahpo's mean rank among all methods, beside the best other's. ``trials for
 TPE's 50`` is after how many trials metahpo's mean regret is what that of TPE, from the default, is
-after 50. At the end stand the means over the tables, also of the ratios to each other method alone.
-What the folder of ``--played`` holds already is shown and not played again, so methods
-can be added one at a time.
+after 50. At the end stand the means over the tables, also of the ratios to each other method
+alone. What the folder of ``--played`` holds already is shown and not played again, so methods can
+be added one at a time.
 
-    python benchmarks/referee.py REFEREE.py --methods adapter.py:Metahpo portfolio --out results
+    python benchmarks/referee.py REFEREE.py --played DIR --methods adapter.py:Metahpo portfolio
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from scipy.special import ndtri
 
 from metahpo.candidates import Candidates
 from metahpo.metadataset import Direction
-from metahpo.space import Codes, Config
+from metahpo.space import Codes, Config, Space
 from metahpo.surrogate.features import Floats
 from metahpo.surrogate.scores import KNOTS, profile
 from metahpo.training import Experience
@@ -52,7 +52,7 @@ Trials: TypeAlias = Union["Study", pd.DataFrame, Iterable[tuple[Mapping[str, Any
 
 
 def finished_trials(
-    trials: Trials, direction: Direction
+    trials: Trials, space: Space, direction: Direction
 ) -> tuple[list[Config], Array, Array, str]:
     """Read a study: configurations, scores (higher being better), seconds, and its name.
 
@@ -62,6 +62,8 @@ def finished_trials(
     ----------
     trials : optuna.Study, DataFrame, or iterable of (dict, float)
         See :meth:`metahpo.MetaModel.update`.
+    space : Space
+        That of the model, as which tables are read.
     direction : {"maximize", "minimize"}
         Which way the scores are better.
 
@@ -74,8 +76,8 @@ def finished_trials(
     if isinstance(trials, pd.DataFrame):
         if "score" not in trials:
             raise ValueError("the table of trials has no column 'score'")
-        rows = trials.drop(columns=["score", _SECONDS], errors="ignore").to_dict("records")
-        configs = [{str(k): v for k, v in row.items() if pd.notna(v)} for row in rows]
+        read = space.from_frame(space.clip(trials))  # an empty cell may be the choice None
+        configs = [{k: v for k, v in config.items() if k in trials} for config in read]
         scores = trials["score"].to_list()
         seconds = trials[_SECONDS].to_list() if _SECONDS in trials else []
     elif isinstance(trials, Iterable):
@@ -125,6 +127,7 @@ def grown(
     trials: Candidates,
     y: Array,
     belief: StudyBelief,
+    whole: NDArray[np.bool_],
     task_id: str,
     meta_features: Mapping[str, float] | None,
 ) -> Experience:
@@ -141,6 +144,8 @@ def grown(
         Their scores, higher being better, none missing.
     belief : StudyBelief
         What they leave of it.
+    whole : ndarray of bool, shape (n,)
+        Which configurations lack no parameter, so that they can be suggested.
     task_id : str
         The name of the new task.
     meta_features : mapping of str to float or None
@@ -150,7 +155,7 @@ def grown(
     z = ((y[:, None] - offset) / scale) @ weight
     phi = trials.phi[:, : experience.features.size]
     w = _weights(experience, belief, phi, z)
-    new = _worth_remembering(pool, trials, y)
+    new = _worth_remembering(pool, trials, np.where(whole, y, np.nan))
     memory = _with_task(experience.memory, new, pool, trials.codes, z - phi @ w)
     prior, relevance = experience.prior, experience.relevance
     given = meta_features or {}
@@ -178,12 +183,12 @@ def _weights(experience: Experience, belief: StudyBelief, phi: Floats, z: Array)
 
 
 def _worth_remembering(pool: Codes, trials: Candidates, y: Array) -> list[int]:
-    """Return the best trials whose configurations are not in the pool."""
+    """Return the best trials whose configurations are not in the pool; none that scores NaN."""
     seen = set(pool.row_keys())
     new: list[int] = []
     keys = trials.codes.row_keys()
     for i in np.argsort(-y, kind="stable"):
-        if keys[i] not in seen and len(new) < _REMEMBERED:
+        if not np.isnan(y[i]) and keys[i] not in seen and len(new) < _REMEMBERED:
             seen.add(keys[i])
             new.append(int(i))
     return new

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from metahpo.space import Config, Space
 
 Direction = Literal["maximize", "minimize"]
 
+
 TRIAL_COLUMNS = ("task_id", "score", "fit_seconds", "status", "error")
 STATUSES = ("ok", "failed", "timeout")
 
@@ -29,6 +30,13 @@ _FORMAT = ArtifactFormat(
     ("direction", "metric", "space", "defaults"),
     (_TRIALS,),
 )
+
+
+def check_direction(direction: str) -> Direction:
+    """Return `direction`, or say that it is none."""
+    if direction not in get_args(Direction):
+        raise ValueError(f"direction is {direction!r}; choose 'maximize' or 'minimize'")
+    return cast(Direction, direction)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +114,7 @@ class MetaDataset:
         ValueError
             Naming the column, the row and the value that do not fit.
         """
-        if direction not in ("maximize", "minimize"):
-            raise ValueError(f"direction is {direction!r}; choose 'maximize' or 'minimize'")
+        check_direction(direction)
         trials = _checked_trials(trials, space)
         known = pd.Index(trials["task_id"].unique())
         return cls(

@@ -18,7 +18,7 @@ from metahpo.artifact import ArtifactFormat
 from metahpo.candidates import Candidates
 from metahpo.card import origin, with_study
 from metahpo.growth import Trials, finished_trials, grown
-from metahpo.metadataset import Direction, MetaDataset
+from metahpo.metadataset import Direction, MetaDataset, check_direction
 from metahpo.observed import nearest_configs
 from metahpo.portfolio import greedy_portfolio
 from metahpo.rehearsal import first_suggestions, foretold_seconds, learned_adaptation, split
@@ -146,7 +146,7 @@ class MetaModel:
         A study that starts from it begins at its space's default, and learns from its own trials
         alone.
         """
-        return cls(Space({}), direction, metric, Experience.none(), card={})
+        return cls(Space({}), check_direction(direction), metric, Experience.none(), card={})
 
     def update(
         self,
@@ -154,11 +154,14 @@ class MetaModel:
         meta_features: Mapping[str, float] | None = None,
         *,
         task_id: str | None = None,
+        fixed: Mapping[str, Any] | None = None,
+        direction: Direction | None = None,
     ) -> MetaModel:
         """Return a model that knows one more task: a study of yours, finished.
 
         Nothing is trained anew and nothing that the model knew is changed; it takes a fraction
-        of a second. Parameters that the model does not know are left out.
+        of a second. Parameters that the model does not know are left out; configurations that
+        lack one that it does are learned from, but never suggested.
 
         Parameters
         ----------
@@ -170,14 +173,20 @@ class MetaModel:
             Of the study's dataset, from :func:`metahpo.describe`.
         task_id : str, optional
             A name that no training task has; the study's name, or a number, by default.
+        fixed : mapping, optional
+            Values that the study left as they are, of parameters that the model knows:
+            ``MetaOptimizer.transfer.fixed``.
+        direction : {"maximize", "minimize"}, optional
+            Of the scores; the model's by default.
 
         Raises
         ------
         ValueError
-            If no two scores differ, the study's direction is not the model's, or the name is
-            taken.
+            If no two scores differ, a study's direction is another, or the name is taken.
         """
-        configs, scores, seconds, name = finished_trials(trials, self.direction)
+        direction = check_direction(direction or self.direction)
+        configs, scores, seconds, name = finished_trials(trials, self.space, direction)
+        configs = [{**(fixed or {}), **config} for config in configs]
         if len(np.unique(scores[~np.isnan(scores)])) < 2:
             raise ValueError("no two trials have different scores; there is nothing to learn")
         name = task_id or name or f"study {len(self.task_ids)}"
@@ -186,7 +195,9 @@ class MetaModel:
         viewed, y = self._viewed(configs), told(scores)
         belief = self._believe(viewed, y, meta_features)
         pool = self.pool_view.codes
-        experience = grown(self.experience, pool, viewed, y, belief, name, meta_features)
+        held = [viewed.config(i) for i in range(len(viewed))]
+        whole = np.array([set(self.space.active(config)) == set(config) for config in held])
+        experience = grown(self.experience, pool, viewed, y, belief, whole, name, meta_features)
         if (head := self.experience.cost) is not None:
             phi = self.cost_features(viewed.known)
             cost = head.with_task(self.cost_belief(meta_features), phi, seconds)
@@ -387,7 +398,9 @@ class MetaModel:
         if trials is None:
             weights = np.exp(self.relevance.log_weights(meta_features))
         else:
-            configs, scores, _, _ = finished_trials(trials, self.direction)
+            configs, scores, _, _ = finished_trials(trials, self.space, self.direction)
+            if np.isnan(scores).all():
+                raise ValueError("no trial has a score; leave trials out, or give some that have")
             belief = self._believe(self._viewed(configs), told(scores), meta_features)
             # what is like no training task lies in the middle, where the points' mean is
             weights = belief.task_weight[:-1]

@@ -125,6 +125,22 @@ def can_read(distribution: Distribution, value: Any) -> bool:
     return bool(_nearest(parameter("", distribution), value))
 
 
+def checked_fixed(fixed: Mapping[str, Any], known: Space) -> Config:
+    """Return values of parameters that a study does not tune, or say which a model cannot use."""
+    for name, value in fixed.items():
+        if name not in known.distributions:
+            raise ValueError(
+                f"fixed names {name!r}, which the model does not know; it knows "
+                f"{', '.join(known.names)}"
+            )
+        if not can_read(known.distributions[name], value):
+            raise ValueError(
+                f"fixed sets {name}={value!r}, of which the model knows nothing; it knows "
+                f"{known.distributions[name]}"
+            )
+    return dict(fixed)
+
+
 def _nearest(reader: Parameter, value: Any) -> list[Any]:
     """Return the nearest value that a parameter can take, in a list; none for a foreign choice."""
     try:

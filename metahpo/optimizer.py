@@ -13,8 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from metahpo.candidates import Candidates, Drawn, around
-from metahpo.metadataset import Direction
+from metahpo.metadataset import Direction, check_direction
 from metahpo.metamodel import MetaModel
+from metahpo.observed import checked_fixed
 from metahpo.parameter import identity
 from metahpo.portfolio import greedy_portfolio
 from metahpo.space import Config, Space
@@ -100,8 +101,9 @@ class MetaOptimizer:
     Raises
     ------
     ValueError
-        If `candidates` is empty, has none of the parameters, or holds what the space cannot; or
-        if `cost_aware` is asked of a model that was trained without seconds.
+        If the space has no parameter; if `candidates` is empty, has none of the parameters, or
+        holds what the space cannot; if `fixed` names what the model does not know; if `direction`
+        is none; or if `cost_aware` is asked of a model that was trained without seconds.
 
     Examples
     --------
@@ -126,9 +128,11 @@ class MetaOptimizer:
         self.cost_aware = cost_aware
         self.meta_features = meta_features
         self.space = model.space if space is None or space == model.space else space
-        self.direction: Direction = direction or model.direction
+        if not len(self.space):
+            raise ValueError("the space has no parameter; give one to search, as space=...")
+        self.direction: Direction = check_direction(direction or model.direction)
         self.trials: list[tuple[Config, float]] = []
-        self._transfer = Transfer(self.space, model.space, fixed)
+        self._transfer = Transfer(self.space, model.space, checked_fixed(fixed or {}, model.space))
         self._log_relevance = model.relevance.log_weights(meta_features)
         self._rng = np.random.default_rng(seed)
         self._pending: list[Config] = []
@@ -480,9 +484,10 @@ def _trust(belief: StudyBelief | None) -> float:
 
 
 def _rows(candidates: pd.DataFrame, space: Space) -> list[Config]:
-    """Read candidates as they stand: numbers are not converted, so that rows can be found again.
+    """Read candidates as they stand, so that rows can be found again.
 
-    An empty cell is the choice None where that is one and the parameter is active.
+    An int in a column of floats becomes one again; an empty cell is the choice None where that is
+    one and the parameter is active.
     """
     named = candidates[[name for name in space.names if name in candidates]]
     if not named.shape[1]:
@@ -490,7 +495,7 @@ def _rows(candidates: pd.DataFrame, space: Space) -> list[Config]:
     rows = zip(space.from_frame(named), named.to_dict("records"), strict=True)
     return [
         {
-            name: row[name] if value is not None else None
+            name: value if value is None or type(value) is int else row[name]
             for name, value in config.items()
             if name in row
         }

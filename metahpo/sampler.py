@@ -29,7 +29,7 @@ from metahpo.metafeatures import describe
 from metahpo.metamodel import DEFAULT, MetaModel
 from metahpo.observed import (
     Shown,
-    can_read,
+    checked_fixed,
     narrowed,
     nearest_configs,
     observed_space,
@@ -140,7 +140,7 @@ class MetaSampler(BaseSampler):
         self._cost_aware = cost_aware
         if space is None and learner is not None:
             space = resolve_learner(learner, task).space.prefixed(prefix)
-        self._fixed = _checked_fixed(fixed or {}, self.model.space)
+        self._fixed = checked_fixed(fixed or {}, self.model.space)
         self.space = observed_space(
             self.model.space if space is None or space == self.model.space else space,
             [],
@@ -318,21 +318,6 @@ def _prefixed(model: MetaModel, prefix: str) -> MetaModel:
     pool = [{prefix + name: value for name, value in config.items()} for config in model.pool]
     experience = replace(model.experience, pool=pool)
     return replace(model, space=model.space.prefixed(prefix), experience=experience)
-
-
-def _checked_fixed(fixed: Mapping[str, Any], known: Space) -> Config:
-    for name, value in fixed.items():
-        if name not in known.distributions:
-            raise ValueError(
-                f"fixed names {name!r}, which the model does not know; it knows "
-                f"{', '.join(known.names)}"
-            )
-        if not can_read(known.distributions[name], value):
-            raise ValueError(
-                f"fixed sets {name}={value!r}, of which the model knows nothing; it knows "
-                f"{known.distributions[name]}"
-            )
-    return dict(fixed)
 
 
 # ---------------------------------------------------------------------- reading trials

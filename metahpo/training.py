@@ -139,11 +139,15 @@ def seconds_of(md: MetaDataset) -> Array:
 
 def resolve_device(device: str) -> str:
     """Return the device to train on: "auto" is CUDA where there is one."""
-    if device != "auto":
-        return device
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # no such name, or no such hardware
+        raise ValueError(f"device is {device!r}; choose 'auto', 'cpu' or 'cuda'") from error
+    return device
 
 
 def network_inputs(space: Space, codes: Codes) -> Array:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from valleys import SPACE, alone, dataset, quick_fit, regret, score
 
-from metahpo import MetaModel, MetaOptimizer, MetaSampler
+from metahpo import MetaDataset, MetaModel, MetaOptimizer, MetaSampler, Space
 from metahpo.space import Config
 
 KNOWN = np.linspace(0.0, 0.6, 13)
@@ -149,3 +151,44 @@ def test_like_lies_near_like(model: MetaModel) -> None:
         away = np.linalg.norm(points.to_numpy() - placed, axis=1)
         assert np.corrcoef(away, np.abs(KNOWN - t))[0, 1] > 0.7
         assert np.linalg.norm(placed) > 2 * np.linalg.norm(model.embed())
+
+
+def test_what_a_study_left_fixed_is_remembered_with_it(model: MetaModel) -> None:
+    """Without it configurations lack a parameter: learned from, but never suggested."""
+    searched = Space({name: SPACE.distributions[name] for name in ("rate", "share", "depth")})
+    optimizer = MetaOptimizer(model, space=searched, fixed={"kind": "deep"})
+    for config in searched.sample(6, seed=8):
+        optimizer.tell(config, score({**config, "kind": "deep"}, NEW))
+    whole = model.update(optimizer.trials, fixed=optimizer.transfer.fixed)
+    assert len(whole.pool) > len(model.pool)
+    assert whole.pool[-1]["kind"] == "deep"
+    for grown in (whole, model.update(optimizer.trials)):
+        for config in grown.pool:
+            SPACE.validate(config)  # raises where a parameter is missing
+
+
+def test_the_choice_none_is_read_from_a_table() -> None:
+    space = Space(
+        {
+            "share": FloatDistribution(0.0, 1.0),
+            "weight": CategoricalDistribution([None, "balanced"]),
+        }
+    )
+    rows = pd.DataFrame(
+        {"share": [0.1, 0.9, 0.5], "weight": [None, "balanced", None], "score": [0.3, 0.2, 0.1]}
+    )
+    known = rows.assign(task_id=["a", "a", "b"], score=[0.1, 0.4, 0.2])
+    known = pd.concat([known, known.assign(score=[0.2, 0.1, 0.3])])
+    md = MetaDataset.from_frames(known, space=space, metric="score")
+    grown = quick_fit(md).update(rows.assign(share=rows["share"] + 0.05))
+    assert {"share": pytest.approx(0.15), "weight": None} in grown.pool
+
+
+def test_scores_may_point_the_other_way_than_the_models(model: MetaModel) -> None:
+    trials = [(config, score(config, 0.5)) for config in SPACE.sample(15, seed=2)]
+    errors = [(config, -y) for config, y in trials]
+    same, other = model.update(trials), model.update(errors, direction="minimize")
+    configs = SPACE.sample(20, seed=3)
+    np.testing.assert_allclose(
+        other.utilities(other.encode(configs)), same.utilities(same.encode(configs)), atol=1e-6
+    )

@@ -466,3 +466,28 @@ def test_an_optimizer_survives_pickling(model: MetaModel) -> None:
     tune(optimizer, 5, 0.4)
     copy = pickle.loads(pickle.dumps(optimizer))
     assert tune(copy, 3, 0.4) == tune(optimizer, 3, 0.4)
+
+
+def test_a_number_of_candidates_is_what_its_parameter_is(model: MetaModel) -> None:
+    """A column with an empty cell holds floats; what is asked for fits an estimator nonetheless."""
+    rows = pd.DataFrame(
+        {"rate": [0.1, 0.2], "share": 0.5, "kind": ["deep", "plain"], "depth": [3, None]}
+    )
+    optimizer = MetaOptimizer(model, candidates=rows)
+    asked = [optimizer.ask(), optimizer.ask()]
+    assert sorted(type(config["depth"]) for config in asked if "depth" in config) == [int]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"direction": "maximise"}, "direction is 'maximise'; choose 'maximize' or 'minimize'"),
+        ({"fixed": {"knid": "deep"}}, "fixed names 'knid', which the model does not know"),
+        ({"space": Space({})}, "the space has no parameter"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_at_once(
+    model: MetaModel, wrong: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        MetaOptimizer(model, **wrong)
