@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import optuna
+import pandas as pd
 import pytest
 
 from metahpo.cli import main
 from metahpo.fewshot.duel import duel
 from metahpo.fewshot.duel_summary import draw_duel, to_markdown
 from metahpo.fewshot.experience import (
+    Families,
     declared_families,
     gather,
     learn,
@@ -27,6 +32,8 @@ from metahpo.fewshot.taskfile import FewShotPlan, declared_task
 from metahpo.fewshot.tuning import SPACE, configured, evaluate, learned, passes_an_update
 from metahpo.metadataset import MetaDataset
 from metahpo.metamodel import MetaModel
+
+REPOSITORY = Path(__file__).parents[1]
 
 
 def family(**source: Any) -> FewShotPlan:
@@ -110,6 +117,8 @@ def test_a_ledger_goes_on_after_a_line_that_was_cut(tmp_path: Path) -> None:
     assert seen == [(1, 3), (2, 3), (3, 3)]
     with pytest.raises(ValueError, match="begun with another budget than 4; use another folder"):
         Ledger(ledger.path, {"budget": 4}).read()
+    with pytest.raises(ValueError, match="begun with another price than 2"):
+        Ledger(ledger.path, {"price": 2}).read()
 
 
 # ---------------------------------------------------------------------- experience
@@ -159,6 +168,33 @@ def test_gathering_goes_on_with_more_configurations(experience: Path, tmp_path: 
     gather(families, tmp_path, watch=lambda done, total: seen.append((done, total)))
     assert seen == [(8, 8)]
     assert (tmp_path / "evaluations.jsonl").read_text() == lines
+
+
+def test_a_family_declared_otherwise_is_evaluated_anew(experience: Path, tmp_path: Path) -> None:
+    shutil.copy(experience / "evaluations.jsonl", tmp_path)
+    (tmp_path / "edited.toml").write_text(FAMILIES.replace("degree = 1", "degree = 3"))
+    edited = load_families(tmp_path / "edited.toml")
+    seen: list[tuple[int, int]] = []
+    dataset = gather(edited, tmp_path, watch=lambda done, total: seen.append((done, total)))
+    assert seen[0] == (4, 8)  # the waves are as they were
+    first = dataset.trials[dataset.trials["task_id"] == "lines"].iloc[0]
+    cubics = evaluate(configured(edited.earlier["lines"], SPACE.default, 300))
+    assert first["score"] == pytest.approx(cubics.score)
+    seen.clear()
+    families = load_families(experience / "families.toml")
+    gather(families, tmp_path, watch=lambda done, total: seen.append((done, total)))
+    assert seen == [(8, 8)]  # what was found of the first declaration is kept, too
+
+
+def test_the_shipped_experience_is_of_the_shipped_families(tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / "results/fewshot/experience/evaluations.jsonl", tmp_path)
+
+    def stop(done: int, total: int) -> None:
+        assert done == total
+        raise InterruptedError  # what follows would fetch tables from OpenML
+
+    with pytest.raises(InterruptedError):
+        gather(load_families(REPOSITORY / "tasks/fewshot/families.toml"), tmp_path, watch=stop)
 
 
 @pytest.mark.parametrize(
@@ -218,6 +254,52 @@ def test_tune_goes_on_with_its_study(
     assert "of 3" in said
 
 
+@pytest.fixture(scope="module")
+def begun(experience: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return a command that tunes, whose study has begun."""
+    folder = tmp_path_factory.mktemp("begun")
+    for kind in ("piecewise_linear", "sinusoid"):
+        (folder / f"{kind}.toml").write_text(f'[source]\nkind = "{kind}"\n')
+    command = ["fewshot", "tune", str(folder / "piecewise_linear.toml"), "-e", str(experience)]
+    command += ["--study", str(folder / "study.db"), "--trials", "1", "--passes", "300"]
+    assert main(command) == 0
+    return command
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "words"),
+    [
+        ("sinusoid", [], "source {'kind': 'piecewise_linear'} instead of {'kind': 'sinusoid'}"),
+        ("piecewise_linear", ["--passes", "600"], "passes 300 instead of 600"),
+        ("piecewise_linear", ["--seed", "4"], "seed 0 instead of 4"),
+    ],
+)
+def test_a_study_of_other_trials_is_not_gone_on_with(
+    begun: list[str],
+    kind: str,
+    options: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = [word.replace("piecewise_linear.toml", f"{kind}.toml") for word in begun]
+    assert main([*command, *options]) == 2
+    said = capsys.readouterr()
+    study = begun[begun.index("--study") + 1]
+    assert said.out == ""
+    assert f"error: {study} is a study with {words}; give another --study" in said.err
+    assert said.err.count("\n") == 1
+    assert main(begun) == 0
+
+
+def test_a_study_that_metahpo_did_not_begin_is_not_gone_on_with(
+    begun: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "other.db"
+    optuna.create_study(storage=f"sqlite:///{path}", study_name="fewshot").ask()
+    assert main([*begun, "--study", str(path)]) == 2
+    assert "does not say what its study tunes; give another --study" in capsys.readouterr().err
+
+
 def test_a_duel_is_kept_and_reported(experience: Path, tmp_path: Path) -> None:
     families = load_families(experience / "families.toml")
     model: MetaModel = load_experience(experience)
@@ -249,3 +331,33 @@ def test_a_duel_is_kept_and_reported(experience: Path, tmp_path: Path) -> None:
     draw_duel(rows, tmp_path / "duel.png")
     assert (tmp_path / "duel.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads(lines.splitlines()[0])["passes"] == 300
+
+
+def test_a_duel_runs_anew_what_depends_on_what_was_changed(
+    experience: Path, tmp_path: Path
+) -> None:
+    families, path = load_families(experience / "families.toml"), tmp_path / "duel.jsonl"
+    two = replace(families, held_out={**families.held_out, "waves": family(amplitude=[2.0, 4.0])})
+    model, blank = load_experience(experience), MetaModel.blank("minimize")
+    seen: list[int] = []
+
+    def run(families: Families, model: MetaModel, path: Path = path) -> pd.DataFrame:
+        seen.clear()
+        rows = duel(
+            families, model, path, seeds=1, trials=1, watch=lambda done, _: seen.append(done)
+        )
+        return rows.drop(columns="seconds")
+
+    first = run(two, model)
+    bent, waves = two.held_out.values()
+    swapped = replace(two, held_out={"bent": waves, "waves": bent})
+    assert not run(swapped, model).equals(first)
+    assert seen[0] == 0  # the names are those of the file, the families are not
+    assert run(swapped, model).equals(run(swapped, model, tmp_path / "fresh.jsonl"))
+    one = replace(two, held_out={**two.held_out, "waves": family(noise=0.5)})
+    run(one, model)
+    assert seen[0] == 3
+    run(two, blank)
+    assert seen[0] == 4  # all but the warm studies
+    assert run(two, load_experience(experience)).equals(first)
+    assert seen == [6]

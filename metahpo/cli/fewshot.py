@@ -154,14 +154,15 @@ def tune(
 ) -> None:
     """Tune inner and outer rate, steps, batch, width and order for a task, from experience.
 
-    The study is kept; the same command goes on with it.
+    The study is kept; the same command goes on with it. For another task, --passes or --seed,
+    give another --study.
     """
     import optuna
     from sqlalchemy import URL
 
     from metahpo.fewshot.experience import load_experience
     from metahpo.fewshot.meta_features import describe_family
-    from metahpo.fewshot.study import as_toml, run_trial, warm_study
+    from metahpo.fewshot.study import as_toml, check_identity, run_trial, warm_study
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     plan = _plan(task, folder, None)
@@ -173,6 +174,7 @@ def tune(
         seed=seed,
         storage=URL.create("sqlite", database=str(path)).render_as_string(),
     )
+    check_identity(opened, plan, passes=passes, seed=seed, where=path)
     done = sum(trial.state.is_finished() for trial in opened.trials)
     with _kept(path), StageMeter("trials") as meter:
         for number in range(done + 1, trials + 1):

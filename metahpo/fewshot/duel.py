@@ -18,12 +18,14 @@ seconds      CPU time of all meta-training so far
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from math import inf, nan
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
@@ -32,7 +34,7 @@ from metahpo.fewshot.ledger import Ledger, Record
 from metahpo.fewshot.meta_features import describe_family
 from metahpo.fewshot.study import cold_study, run_trial, warm_study
 from metahpo.fewshot.taskfile import FewShotPlan
-from metahpo.fewshot.tuning import Evaluation, evaluate, learned
+from metahpo.fewshot.tuning import Evaluation, conditions, evaluate, learned
 from metahpo.metamodel import MetaModel
 
 WARM, COLD, GRADIENT = "metahpo", "tpe", "gradient"
@@ -68,7 +70,8 @@ def duel(
     model : MetaModel
         Of the earlier families.
     path : Path
-        JSON lines, one finished bout each; the same call goes on with the rest.
+        JSON lines, one finished bout each; the same call goes on with the rest. Bouts on a family
+        that was declared otherwise, and warm ones from another model, are run anew.
     seeds, trials : int
     n_jobs : int, default=1
         Processes.
@@ -79,29 +82,42 @@ def duel(
         raise ValueError("the file declares no [held_out.NAME] family to tune")
     ledger = Ledger(path, {"trials": trials, "passes": families.passes})
     bouts = [Bout(*one) for one in product(families.held_out, METHODS, range(seeds))]
-    known = _by_bout(ledger)
+    digest = _digest(model)
+    wanted = {bout: _piece(bout, families.held_out[bout.family], digest) for bout in bouts}
+    known = ledger.find(wanted)
     left = [
-        partial(_run, bout, families.held_out[bout.family], model, families.passes, trials)
-        for bout in bouts
+        partial(_run, bout, piece, families.held_out[bout.family], model, families.passes, trials)
+        for bout, piece in wanted.items()
         if bout not in known
     ]
     ledger.fill(left, total=len(bouts), n_jobs=n_jobs, watch=watch)
-    known = _by_bout(ledger)
-    frames = [pd.DataFrame(known[bout]).assign(**asdict(bout)) for bout in bouts]
+    known = ledger.find(wanted)
+    frames = [pd.DataFrame(known[bout]["rows"]).assign(**asdict(bout)) for bout in bouts]
     rows = pd.concat(frames, ignore_index=True)
     return rows.astype({"score": float, "test_score": float, "best_test": float})
 
 
-def _by_bout(ledger: Ledger) -> dict[Bout, list[Record]]:
-    return {Bout(r["family"], r["method"], r["seed"]): r["rows"] for r in ledger.read()}
+def _piece(bout: Bout, plan: FewShotPlan, digest: str) -> Record:
+    """Return all that a bout's rows depend on: the other methods know nothing of the model."""
+    model = digest if bout.method == WARM else None
+    return {**asdict(bout), "declared": conditions(plan), "model": model}
 
 
-def _run(bout: Bout, plan: FewShotPlan, model: MetaModel, passes: int, trials: int) -> Record:
+def _digest(model: MetaModel) -> str:
+    """Tell a model from others, by what is written of it: its header has all files' checksums."""
+    with TemporaryDirectory() as folder:
+        model.save(folder)
+        return hashlib.sha256(Path(folder, "model.json").read_bytes()).hexdigest()[:16]
+
+
+def _run(
+    bout: Bout, piece: Record, plan: FewShotPlan, model: MetaModel, passes: int, trials: int
+) -> Record:
     if bout.method == GRADIENT:
         rows = _gradient(plan, passes, trials, bout.seed)
     else:
         rows = _study(bout, plan, model, passes, trials)
-    return {**asdict(bout), "rows": rows}
+    return {**piece, "rows": rows}
 
 
 def _study(

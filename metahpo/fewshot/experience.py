@@ -34,7 +34,15 @@ from metahpo.declared import check_keys, fits, read_declaration
 from metahpo.fewshot.ledger import Ledger, Record
 from metahpo.fewshot.meta_features import describe_family
 from metahpo.fewshot.taskfile import FewShotPlan, declared_task
-from metahpo.fewshot.tuning import DIRECTION, METRIC, SPACE, Evaluation, configured, evaluate
+from metahpo.fewshot.tuning import (
+    DIRECTION,
+    METRIC,
+    SPACE,
+    Evaluation,
+    conditions,
+    configured,
+    evaluate,
+)
 from metahpo.metadataset import MetaDataset
 from metahpo.metamodel import MetaModel
 from metahpo.space import Config
@@ -111,7 +119,8 @@ def gather(
 ) -> MetaDataset:
     """Evaluate configurations on the earlier families, into a MetaDataset.
 
-    Every evaluation is on disk as soon as it is finished; the same call goes on with the rest.
+    Every evaluation is on disk as soon as it is finished; the same call goes on with the rest. A
+    family that was declared otherwise is evaluated anew.
 
     Parameters
     ----------
@@ -127,17 +136,19 @@ def gather(
         raise ValueError("the file declares no [earlier.NAME] family to learn from")
     ledger = Ledger(out / _LINES, {"passes": families.passes})
     configs = configurations(SPACE, families.n_configs, seed=0)
-    done = {(one["family"], one["config"]) for one in ledger.read()}
-    wanted = list(product(families.earlier, range(len(configs))))
     # family by family within a configuration, so that what is stopped early is still balanced
-    wanted.sort(key=lambda one: one[1])
-    left = [one for one in wanted if one not in done]
+    wanted = {
+        (name, i): {"family": name, "declared": conditions(families.earlier[name]), "config": i}
+        for i, name in product(range(len(configs)), families.earlier)
+    }
+    finished = ledger.find(wanted)
     pieces = [
-        partial(_evaluated, name, i, families.earlier[name], configs[i], families.passes)
-        for name, i in left
+        partial(_evaluated, piece, families.earlier[name], configs[i], families.passes)
+        for (name, i), piece in wanted.items()
+        if (name, i) not in finished
     ]
     ledger.fill(pieces, total=len(wanted), n_jobs=n_jobs, watch=watch)
-    finished = {(one["family"], one["config"]): one for one in ledger.read()}
+    finished = ledger.find(wanted)
     dataset = _dataset(families, configs, [finished[one] for one in wanted])
     dataset.save(out / _DATASET)
     return dataset
@@ -167,9 +178,8 @@ def load_experience(out: Path) -> MetaModel:
     return MetaModel.load(out / _MODEL)
 
 
-def _evaluated(name: str, number: int, plan: FewShotPlan, config: Config, passes: int) -> Record:
-    done = evaluate(configured(plan, config, passes))
-    return {"family": name, "config": number, **plain(done)}
+def _evaluated(piece: Record, plan: FewShotPlan, config: Config, passes: int) -> Record:
+    return {**piece, **plain(evaluate(configured(plan, config, passes)))}
 
 
 def plain(evaluation: Evaluation) -> Record:

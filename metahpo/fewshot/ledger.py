@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 Record = dict[str, Any]
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,31 @@ class Ledger:
         records = [json.loads(line) for line in whole]
         for record in records:
             for name, value in self.rules.items():
-                if record.pop(name) != value:
+                if record.pop(name, None) != value:
                     raise ValueError(
                         f"{self.path} was begun with another {name} than {value!r}; "
                         "use another folder"
                     )
         return records
+
+    def find(self, wanted: Mapping[_Key, Record]) -> dict[_Key, Record]:
+        """Return those of some pieces that are finished.
+
+        Parameters
+        ----------
+        wanted : mapping
+            What the record of each piece holds before any result: all that the results depend on
+            and that is in no rule. A record that differs in any of it is of another piece.
+
+        Raises
+        ------
+        ValueError
+            If the file was begun under other rules.
+        """
+        names = {name for fields in wanted.values() for name in fields}
+        known = {_text({name: one.get(name) for name in names}): one for one in self.read()}
+        texts = {key: _text(fields) for key, fields in wanted.items()}
+        return {key: known[text] for key, text in texts.items() if text in known}
 
     def fill(
         self,
@@ -84,6 +104,11 @@ class Ledger:
         text = self.path.read_text() if self.path.exists() else ""
         if text and not text.endswith("\n"):
             self.path.write_text(text[: text.rfind("\n") + 1])
+
+
+def _text(fields: Record) -> str:
+    """Write fields so that they can be compared: as read back, whatever their order."""
+    return json.dumps(fields, sort_keys=True)
 
 
 def _on_one_thread(piece: Callable[[], Record]) -> Record:

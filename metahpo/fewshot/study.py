@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from metahpo.fewshot.taskfile import FewShotPlan
-from metahpo.fewshot.tuning import DIRECTION, SPACE, Evaluation, configured, evaluate
+from metahpo.fewshot.tuning import DIRECTION, SPACE, Evaluation, conditions, configured, evaluate
 from metahpo.space import Config
 
 if TYPE_CHECKING:
     import optuna
 
     from metahpo.metamodel import MetaModel
+
+_IDENTITY = "metahpo:fewshot"  # user attribute of a study: what its trials are measured on
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ def warm_study(
         Of the family, from :func:`~metahpo.fewshot.meta_features.describe_family`.
     seed : int, default=0
     storage : str, optional
-        Optuna's storage URL; a study that is there is gone on with.
+        Optuna's storage URL; a study that is there is gone on with, if :func:`check_identity`
+        lets it.
     """
     from metahpo.sampler import MetaSampler
 
@@ -79,6 +84,46 @@ def _study(sampler: optuna.samplers.BaseSampler, storage: str | None) -> optuna.
         direction=DIRECTION,
         load_if_exists=True,
     )
+
+
+def check_identity(
+    study: optuna.Study, plan: FewShotPlan, *, passes: int, seed: int, where: Path
+) -> None:
+    """Let a kept study go on only as it was begun: trials of other conditions do not compare.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        A new one is told what it is of.
+    plan : FewShotPlan
+    passes, seed : int
+        As for :func:`run_trial`.
+    where : Path
+        The study's file, for the error.
+
+    Raises
+    ------
+    ValueError
+        Naming what differs.
+    """
+    identity = {**conditions(plan), "passes": passes, "seed": seed}
+    current: dict[str, Any] = json.loads(json.dumps(identity))
+    stored = study.user_attrs.get(_IDENTITY)
+    if stored is None:
+        if study.get_trials(deepcopy=False):
+            raise ValueError(f"{where} does not say what its study tunes; give another --study")
+        study.set_user_attr(_IDENTITY, current)
+        return
+    differing = [
+        f"{what} {stored.get(what, {})} instead of {current.get(what, {})}"
+        for what in dict.fromkeys((*stored, *current))
+        if stored.get(what) != current.get(what)
+    ]
+    if differing:
+        raise ValueError(
+            f"{where} is a study with {' and '.join(differing)}; "
+            "give another --study, or continue it as it was"
+        )
 
 
 def run_trial(study: optuna.Study, plan: FewShotPlan, *, passes: int, seed: int = 0) -> Trial:

@@ -95,6 +95,12 @@ def configured(plan: FewShotPlan, config: Config, passes: int) -> FewShotPlan:
     )
 
 
+def conditions(plan: FewShotPlan) -> dict[str, Any]:
+    """Return what of a declaration evaluations depend on; not their configuration."""
+    left_out = ("seeds", "learner", "evaluation", "shifted", "second")
+    return {key: value for key, value in plan.declared.items() if key not in left_out}
+
+
 def learned(plan: FewShotPlan, passes: int) -> FewShotPlan:
     """Return a task that learns rates and steps by gradient, trained for at most so many passes.
 
