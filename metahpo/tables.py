@@ -49,6 +49,9 @@ class LabelledTable:
         Lines of Python that read the same file into the same ``X`` and ``y``.
     kinds : dict of str to str
         What each column of `X` is read as: "number", "category", "text" or "date".
+    written : dict of str to str
+        The format in which dates stand in the file, as of :func:`time.strftime`, by column; none
+        for a file that holds dates as such.
     notes : tuple of str
         What was guessed, dropped and converted, in words.
     """
@@ -61,6 +64,7 @@ class LabelledTable:
     dropped: tuple[str, ...]
     code: tuple[str, ...]
     kinds: dict[str, ColumnKind]
+    written: dict[str, str]
     notes: tuple[str, ...]
 
 
@@ -90,7 +94,7 @@ def read_table(
     X, y = _split(file.frame, target)
     X, y, n_missing = _with_target(X, y)
     kind, guess = _task_of(y, task)
-    X, kinds, changes = _usable(X)
+    X, kinds, written, changes = _usable(X)
     dropped = tuple(str(name) for name in file.frame if name not in X and name != target)
     missing = f"{_count(n_missing, 'row')} without a value of {target!r} dropped"
     notes = (*file.notes, guess, missing if n_missing else "", *changes)
@@ -108,6 +112,7 @@ def read_table(
             f"y = data[{literal(target)}]",
         ),
         kinds=kinds,
+        written=written,
         notes=tuple(filter(None, notes)),
     )
 
@@ -161,14 +166,17 @@ def _task_of(y: Column, task: str) -> tuple[TaskKind, str]:
 # ---------------------------------------------------------------------- columns
 
 
-def _usable(X: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, ColumnKind], list[str]]:
+def _usable(
+    X: pd.DataFrame,
+) -> tuple[pd.DataFrame, dict[str, ColumnKind], dict[str, str], list[str]]:
     """Convert dates, drop what holds no information, and say both."""
     empty: list[str] = []
     constant: list[str] = []
     counting: list[str] = []
     converted: dict[str, Column] = {}
+    written: dict[str, str] = {}
     for position, name in enumerate(X.columns):
-        column = _plain(X[name])
+        column, form = _plain(X[name])
         _refuse_infinite(name, column)
         if position == 0 and _counts_rows(name, column):
             counting.append(name)
@@ -178,6 +186,7 @@ def _usable(X: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, ColumnKind], list[
             constant.append(name)
         else:
             converted[name] = column
+            written.update({name: form} if form else {})
     if not converted:
         raise ValueError("no column is left to predict from: all others are empty or constant")
     kinds = {name: _kind(column) for name, column in converted.items()}
@@ -198,15 +207,21 @@ def _usable(X: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, ColumnKind], list[
             ],
         ),
     ]
-    return pd.DataFrame(converted, index=X.index), kinds, list(filter(None, notes))
+    return pd.DataFrame(converted, index=X.index), kinds, written, list(filter(None, notes))
 
 
-def _plain(column: Column) -> Column:
-    """Turn written dates into dates and what is neither number, text nor date into text."""
+def _plain(column: Column) -> tuple[Column, str]:
+    """Turn written dates into dates and what is neither number, text nor date into text.
+
+    Returns
+    -------
+    column : Series
+    written : str
+        The dates' format; "" if there was none.
+    """
     if _is_text(column):
-        dates = _as_dates(column)
-        return column if dates is None else dates
-    return as_labels(column) if kind_of(column) in _ODD else column
+        return _as_dates(column) or (column, "")
+    return as_labels(column) if kind_of(column) in _ODD else column, ""
 
 
 def _counts_rows(name: str, column: Column) -> bool:
@@ -220,7 +235,7 @@ def _is_text(column: Column) -> bool:
     return kind_of(column) == "string" and not isinstance(column.dtype, pd.CategoricalDtype)
 
 
-def _as_dates(column: Column) -> Column | None:
+def _as_dates(column: Column) -> tuple[Column, str] | None:
     """Parse a column of which every value is a date in one format; None for any other."""
     from pandas.tseries.api import guess_datetime_format
 
@@ -233,7 +248,7 @@ def _as_dates(column: Column) -> Column | None:
             return None
         dates = pd.to_datetime(column, format=written, errors="coerce", utc="%z" in written)
         if dates.notna().sum() == column.notna().sum():
-            return dates
+            return dates, written
     return None
 
 

@@ -141,6 +141,8 @@ def test_a_mixed_table_ends_with_everything_there_is_to_have(tuning: Tuning) -> 
     assert set(predicted) <= {"yes", "no"}
     known = raw["left"].notna()
     assert (predicted[known] == raw["left"][known]).mean() > 0.6
+    read = fitted[:2].transform(raw)["since"]  # 04/02 is in February, as the whole column says
+    assert read.equals(pd.to_datetime(raw["since"], format="%d/%m/%Y").astype(read.dtype))
 
 
 def test_killed_and_started_again_nothing_is_lost_or_done_twice(tuning: Tuning) -> None:

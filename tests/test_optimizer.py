@@ -469,7 +469,7 @@ def test_an_optimizer_survives_pickling(model: MetaModel) -> None:
 
 
 def test_a_number_of_candidates_is_what_its_parameter_is(model: MetaModel) -> None:
-    """A column with an empty cell holds floats; what is asked for fits an estimator nonetheless."""
+    """A column with an empty cell holds floats; what is asked for fits an estimator anyway."""
     rows = pd.DataFrame(
         {"rate": [0.1, 0.2], "share": 0.5, "kind": ["deep", "plain"], "depth": [3, None]}
     )

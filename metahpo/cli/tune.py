@@ -158,12 +158,20 @@ def _write(result: TuningResult, fitted: Any, folder: Path) -> None:
 
 
 def _self_sufficient(fitted: Any, table: LabelledTable) -> Any:
-    """Let a fitted pipeline take the table as the file holds it, with columns it does not use."""
-    from sklearn.pipeline import Pipeline
-    from skrub import SelectCols
+    """Let a fitted pipeline take the table as the file holds it.
 
-    columns = SelectCols(list(table.kinds)).fit(table.X)
-    return Pipeline([("columns", columns), *fitted.steps])
+    That has columns which are not used, and dates written as text, where 4/2 may be in February
+    as it may be in April.
+    """
+    from sklearn.pipeline import Pipeline
+    from skrub import ApplyToCols, SelectCols, ToDatetime
+
+    first: list[tuple[str, Any]] = [("columns", SelectCols(list(table.kinds)).fit(table.X))]
+    for name, written in table.written.items():
+        as_read = table.X.assign(**{name: table.X[name].dt.strftime(written)})
+        dates = ApplyToCols(ToDatetime(format=written), cols=name).fit(as_read)
+        first.append((f"dates of {name}", dates))
+    return Pipeline([*first, *fitted.steps])
 
 
 def _tell(result: TuningResult, folder: Path, wanted: int | None) -> None:
