@@ -15,7 +15,12 @@ from optuna.distributions import FloatDistribution
 from metahpo import MetaDataset, Space
 from metahpo.bench.histories import HistoryTable, history_contests
 from metahpo.bench.methods import find_method, methods
-from metahpo.bench.methods.earlier import greedy_picks, nearest_picks, standings
+from metahpo.bench.methods.earlier import (
+    earlier_tasks,
+    greedy_picks,
+    nearest_picks,
+    standings,
+)
 from metahpo.bench.plan import Plan, declared_plan, load_plan
 from metahpo.bench.problem import Knowledge, Problem
 from metahpo.bench.run import Session, run_benchmark
@@ -112,11 +117,36 @@ def test_standings_are_looked_up_and_else_predicted() -> None:
     table = standings(configs, problem.evaluations)  # (3, 24)
     for row, (_, own) in zip(table, trials.groupby("task_id"), strict=True):
         scores = own["score"].to_numpy()
-        expected = (scores - scores.min()) / np.ptp(scores)
+        high, low = scores.max(), scores.min()
+        assert low > high - 5 * (high - np.median(scores))  # so nothing is junk
+        expected = (scores - low) / (high - low)
         assert row[own.index] == pytest.approx(expected)
     assert ((table >= 0) & (table <= 1)).all()
     new = problem.space.sample(5, seed=0)
     assert (standings(new, problem.evaluations) >= 0).all()
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_an_earlier_task_with_a_diverged_score_counts_like_any(direction: str) -> None:
+    """Two tasks with opposite tastes; in one, a configuration diverged."""
+    sign = 1 if direction == "maximize" else -1
+    x = np.linspace(0, 1, 11)
+    likes = {"low": 1 - x, "high": x.copy()}
+    likes["low"][10] = -1e10
+    likes["high"][5] = np.nan
+    rows = [
+        {"task_id": task, "x": at, "score": sign * score}
+        for task, scores in likes.items()
+        for at, score in zip(x, scores, strict=True)
+    ]
+    space = Space({"x": FloatDistribution(0, 1)})
+    past = MetaDataset.from_frames(pd.DataFrame(rows), space=space, direction=direction)
+    low, high = standings([{"x": float(at)} for at in x], past)
+    cut = 1 - 5 * 0.5  # the median of the task that has junk is 0.5
+    assert low[:10] == pytest.approx((likes["low"][:10] - cut) / (1 - cut))
+    assert (low[10], high[5]) == (0, 0)
+    assert high[[0, 10]] == pytest.approx([0, 1])
+    assert [earlier.y.min() for earlier in earlier_tasks(past)] == [0, 0]
 
 
 def test_the_portfolio_is_greedy() -> None:

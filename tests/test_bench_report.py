@@ -81,6 +81,25 @@ def test_regret_is_measured_between_known_bounds_where_there_are_any() -> None:
     assert "that any method found" in definitions(examine(two_methods([0], [1])))[0]
 
 
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_a_diverged_score_does_not_make_all_others_equal(direction: str) -> None:
+    sign = 1 if direction == "maximize" else -1
+    a, b = [-1e21, 0.5, 0.9], [nan, 0.7, 0.8]  # the median is 0.7: cut at 0.9 - 5 × 0.2
+    runs = two_methods([sign * x for x in a], [sign * x for x in b], direction=direction)
+    curves = by_trial(runs)
+    np.testing.assert_allclose(curves.regret[0], [[1.0, 0.4, 0.0], [1.0, 0.2, 0.1]])
+    assert curves.score is not None  # which is what was scored, uncut
+    np.testing.assert_allclose(curves.score[0, :, 0], sign * -1e21)
+    assert "5 times as far from the best as the median" in definitions(examine(runs))[0]
+
+
+def test_known_bounds_and_constant_better_halves_are_not_cut() -> None:
+    known = two_methods([-1e3, 0.9], [0.5, 0.8], optimum=1.0, worst=-1e3)
+    np.testing.assert_allclose(by_trial(known).regret[0, :, 0], [1, 0.5 / 1001])
+    constant = two_methods([-1.0, 0.9, 0.9], [0.9, 0.9, 0.9])
+    np.testing.assert_allclose(by_trial(constant).regret[0, :, 0], [1, 0])
+
+
 def test_tasks_count_alike_however_many_runs_they_have() -> None:
     """Folds are normalised one at a time, then averaged; learners after them."""
     runs = pd.concat(

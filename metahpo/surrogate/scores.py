@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 
 KNOTS = np.linspace(0.0, 1.0, 33)  # the quantiles at which a task's scores are remembered
 
-_JUNK = 5.0
+JUNK = 5.0  # a task's scores this many (best - median) below the best are told apart no more
 _WINSOR = 4.0  # a study's scores this many (best - median) below the median are cut there
 
 
@@ -52,17 +52,39 @@ def gaussian_ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return ndtri((ranks - 0.5) / len(scores))
 
 
+def junk_floor(scores: NDArray[np.float64]) -> float:
+    """Return where one task's scale ends, with what lies below it junk (a diverged R², say).
+
+    The worst score stands there unless it is more than ``JUNK`` times as far from the best as the
+    median is; one such score would push all others together at the top.
+
+    Parameters
+    ----------
+    scores : ndarray of float, shape (n,)
+        Higher is better; NaN for a failed trial.
+
+    Returns
+    -------
+    float
+        NaN where all have failed.
+    """
+    finite = scores[~np.isnan(scores)]
+    if not len(finite):
+        return float("nan")
+    high = finite.max()
+    low = max(finite.min(), high - JUNK * (high - np.median(finite)))
+    if low >= high:  # the better half is constant
+        low = finite.min()
+    return float(low)
+
+
 def profile(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return one task's scores at the quantiles ``KNOTS``, scaled to 0 (worst) … 1 (best).
 
-    Junk far below the median (a diverged network's R², say) counts as 0 without stretching the
-    scale: the worst is at most ``_JUNK`` times as far from the best as the median is.
+    Junk counts as 0 without stretching the scale, see :func:`junk_floor`.
     """
     finite = scores[~np.isnan(scores)]
-    high = finite.max()
-    low = max(finite.min(), high - _JUNK * (high - np.median(finite)))
-    if low >= high:  # the better half is constant
-        low = finite.min()
+    high, low = finite.max(), junk_floor(scores)
     knots = np.clip(np.quantile(finite, KNOTS), low, None)
     return (knots - low) / (high - low) if high > low else np.ones_like(knots)
 

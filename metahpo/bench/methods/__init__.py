@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Any
 
 from metahpo.bench.methods import (
     earlier,
@@ -24,7 +23,7 @@ from metahpo.bench.methods import (
     studies,
     warm,
 )
-from metahpo.bench.problem import Problem, Tuner
+from metahpo.bench.problem import Tuner
 from metahpo.catalogue import learners
 
 __all__ = ["Method", "find_method", "methods"]
@@ -174,8 +173,3 @@ def find_method(name: str) -> Method:
     if not method.installed:
         raise ValueError(f"the method {name!r} needs the package {method.package}; install it")
     return method
-
-
-def make_tuner(name: str, problem: Problem, settings: Mapping[str, Any]) -> Tuner:
-    """Start a method on a problem."""
-    return find_method(name).make(problem, **settings)

@@ -26,6 +26,7 @@ from metahpo.bench.problem import Problem
 from metahpo.metadataset import MetaDataset
 from metahpo.portfolio import greedy_portfolio
 from metahpo.space import Config, Space
+from metahpo.surrogate.scores import junk_floor
 
 Array = NDArray[np.float64]
 
@@ -105,6 +106,9 @@ def known_configs(problem: Problem) -> list[Config]:
 def standings(configs: Sequence[Config], evaluations: MetaDataset) -> Array:
     """Return where configurations stand on earlier tasks: 0 a task's worst score, 1 its best.
 
+    The worst is without junk (:func:`~metahpo.surrogate.scores.junk_floor`), as what the
+    meta-model learns of a task is: one diverged score would put all others next to 1.
+
     Returns
     -------
     ndarray of float, shape (tasks, configs)
@@ -123,7 +127,7 @@ class EarlierTask:
     X : ndarray, shape (n, d)
         Its configurations, see :func:`inputs`.
     y : ndarray, shape (n,)
-        Its scores from 0 (worst) to 1 (best); failures are 0.
+        Its scores from 0 (worst, or junk) to 1 (best); failures are 0.
     """
 
     X: Array
@@ -169,10 +173,10 @@ def _past(evaluations: MetaDataset) -> _Past:
 
 
 def _unit(scores: Array) -> Array:
-    low, high = np.nanmin(scores), np.nanmax(scores)
+    low, high = junk_floor(scores), np.nanmax(scores)
     width = high - low if high > low else 1.0
     scaled: Array = np.nan_to_num((scores - low) / width, nan=0.0)
-    return scaled
+    return np.maximum(scaled, 0.0)
 
 
 def earlier_tasks(evaluations: MetaDataset) -> list[EarlierTask]:

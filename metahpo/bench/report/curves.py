@@ -3,11 +3,12 @@
 Scores are comparable where the same data are split in the same way, so they are normalised a
 *problem* (task, learner and metric) and fold at a time::
 
-    regret = (top - best so far) / (top - bottom)
+    regret = (top - best so far) / (top - bottom), at most 1
 
 ``top`` and ``bottom`` are the optimum and the worst score of the problem where the runs state
 them, as histories do, and elsewhere the best and the worst score that any method came upon in any
-seed. A run without a score yet stands at the bottom.
+seed, the worst without junk: see :func:`~metahpo.surrogate.scores.junk_floor`. One diverged R² of
+-1e20 would otherwise make every regret 0. A run without a score yet stands at the worst.
 
 Notation
 --------
@@ -29,6 +30,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from metahpo.surrogate.scores import junk_floor
 
 Array = NDArray[np.float64]
 
@@ -158,8 +161,10 @@ def _curves(
 ) -> Curves:
     arenas = pd.MultiIndex.from_frame(index.to_frame(index=False)[ARENA])
     bounds = _bounds(runs, column).reindex(arenas)
-    sign, top, bottom = (bounds[name].to_numpy()[:, None] for name in ("sign", "top", "bottom"))
-    best = np.where(np.isnan(own), bottom, sign * own)
+    sign, top, bottom, worst = (
+        bounds[name].to_numpy()[:, None] for name in ("sign", "top", "bottom", "worst")
+    )
+    best = np.where(np.isnan(own), worst, sign * own)
     width = np.where(top > bottom, top - bottom, 1.0)
     methods = tuple(runs["method"].unique())
     names = _names(runs)
@@ -169,12 +174,12 @@ def _curves(
         methods=methods,
         budgets=budgets,
         score=_by_task(sign * best, index, list(names), methods) if comparable else None,
-        regret=_by_task((top - best) / width, index, list(names), methods),
+        regret=_by_task(np.minimum((top - best) / width, 1.0), index, list(names), methods),
     )
 
 
 def _bounds(runs: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return sign, top and bottom of every arena; sign × score is higher where better."""
+    """Return sign, top, bottom and worst of every arena; sign × score is higher where better."""
     sign = np.where(runs["direction"] == "minimize", -1.0, 1.0)
     seen = "score" if column == "best" else column
     ends = runs[ARENA].assign(
@@ -188,12 +193,15 @@ def _bounds(runs: pd.DataFrame, column: str) -> pd.DataFrame:
         {
             "sign": arenas["sign"].first(),
             "top": arenas["seen"].max(),
-            "bottom": arenas["seen"].min(),
+            "bottom": arenas["seen"].agg(lambda seen: junk_floor(seen.to_numpy(float))),
+            "worst": arenas["seen"].min(),
         }
     )
     if column == "best":  # what is known of the problem is of the score that is tuned
         bounds["top"] = arenas["optimum"].max().fillna(bounds["top"])
-        bounds["bottom"] = arenas["worst"].min().fillna(bounds["bottom"])
+        stated = arenas["worst"].min()
+        for name in ("bottom", "worst"):
+            bounds[name] = stated.fillna(bounds[name])
     return bounds.fillna(0.0)  # where every trial of every method failed, all are equal
 
 

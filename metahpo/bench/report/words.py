@@ -10,6 +10,7 @@ from metahpo.bench.report.findings import Findings, failures
 from metahpo.bench.report.standings import p_value
 from metahpo.bench.report.statistics import ALPHA
 from metahpo.bench.runs import PARTIAL
+from metahpo.surrogate.scores import JUNK
 
 Record = dict[str, Any]
 
@@ -72,15 +73,21 @@ def caveats(findings: Findings) -> list[str]:
 def definitions(findings: Findings) -> list[str]:
     """Say how the numbers are made."""
     problem = "known optimum, 1 the known worst score"
+    seen = "score that any method found on that task and fold in any seed"
+    junk = (
+        f"or what is {JUNK:g} times as far from the best as the median of all found, where the "
+        "worst is further still"
+    )
     bounds = {
         "all": f"0 is the task's {problem}",
-        "none": "0 is the best score that any method found on that task and fold in any seed, 1 "
-        "the worst, so it says nothing about how far the true optimum is",
-        "some": f"0 is the task's {problem} where known, elsewhere the best and the worst score "
-        "that any method found on that task and fold in any seed",
+        "none": f"0 is the best {seen}, 1 the worst, {junk}; so it says nothing about how far the "
+        "true optimum is",
+        "some": f"0 is the task's {problem} where known, elsewhere 0 is the best and 1 the worst "
+        f"{seen}, {junk}",
     }[findings.known_bounds]
     return [
-        f"Normalised regret: {bounds}. A run without a score yet stands at 1.",
+        f"Normalised regret: {bounds}. A run without a score yet, or with a "
+        "worse one than that, stands at 1.",
         "Every number is over tasks, each with its mean over learners, folds and seeds: ranks, "
         "wins and tests treat the task, not the run, as what was drawn at random.",
         f"Wins, ties and losses: tasks with lower, equal and higher regret than "
