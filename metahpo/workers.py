@@ -15,6 +15,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
@@ -185,12 +186,15 @@ def _work(
 
     search = tuning.unfitted(shared.n_trials, shared.storage, shared.name).set_params(
         timeout=shared.timeout,
-        refit=False,
         callbacks=[tuning.score_default, next_ticket] if first else [next_ticket],
     )
     cores = os.cpu_count() or 1
-    with quiet(True), threadpool_limits(max(1, cores // n_workers)):
-        search.fit(tuning.table.X, tuning.table.y)
+    with (
+        quiet(True),
+        threadpool_limits(max(1, cores // n_workers)),
+        suppress(KeyboardInterrupt),  # the starting process tells of it
+    ):
+        search.run_trials(tuning.table.X, tuning.table.y)
 
 
 def _die_with_parent() -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 import sklearn
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
 from scipy import sparse
 from searching import inexperienced, small_frame, small_table
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
@@ -422,6 +423,55 @@ def test_when_all_trials_fail_it_says_why() -> None:
     odd = {"max_depth": CategoricalDistribution([1, 3, 5])}
     with pytest.raises(ValueError, match=r"3 failed, the last with: .*is odd"):
         search(Fragile(random_state=0, max_depth=1), odd).fit(X, Y)
+
+
+@pytest.mark.parametrize("refit", ["f1", False])
+def test_a_score_for_failures_is_no_success(refit: Any) -> None:
+    odd = {"max_depth": CategoricalDistribution([1, 3, 5])}
+    for options in ({}, {"scoring": ["f1", "accuracy"], "refit": refit}):
+        hopeless = search(Fragile(max_depth=1), odd, error_score=0.0, **options)
+        with pytest.raises(ValueError, match=r"3 failed, the last with: .*is odd"):
+            hopeless.fit(X, Y)
+
+
+def refusing(model: Any, X: Any, y: Any) -> float:
+    raise LookupError("this metric\nis of no use")
+
+
+@pytest.mark.parametrize("scoring", [refusing, {"a": refusing, "b": "accuracy"}])
+@pytest.mark.parametrize("fit_params", [{}, {"sample_weight": np.ones(60)}])
+@pytest.mark.filterwarnings("ignore:Scoring failed", "ignore:The scoring")
+def test_when_the_metric_fails_it_says_why(scoring: Any, fit_params: dict[str, Any]) -> None:
+    refused = search(scoring=scoring, refit=True if callable(scoring) else "a")
+    with pytest.raises(ValueError, match=r"3 failed, .*: LookupError: this metric") as caught:
+        refused.fit(X, Y, **fit_params)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__notes__ == ["error_score='raise' shows where"]
+
+
+def test_a_metric_that_fails_is_no_fit_that_fails() -> None:
+    def seldom(model: Any, X: Any, y: Any) -> float:
+        if model.C < 1:
+            raise LookupError
+        return float(model.score(X, y))
+
+    with pytest.warns(UserWarning, match="Scoring failed") as caught:
+        search(scoring=seldom, n_trials=9).fit(X, Y)
+    assert not [warning for warning in caught if warning.category is FitFailedWarning]
+
+
+def test_when_time_is_up_at_once_it_says_so() -> None:
+    with pytest.raises(ValueError, match="no trial was run; the time was up"):
+        search(n_trials=None, timeout=1e-9).fit(X, Y)
+
+
+def test_trials_can_be_run_without_a_conclusion() -> None:
+    odd = {"max_depth": CategoricalDistribution([1, 3, 5])}
+    study = search(Fragile(max_depth=1), odd).run_trials(X, Y)
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 3
+    done = search()
+    assert len(done.run_trials(X, Y).trials) == 3
+    assert not hasattr(done, "best_params_")
 
 
 def interrupting(after: int) -> Any:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,63 @@ def test_the_trial_of_a_dead_process_that_nobody_collected_is_taken_up(database:
         other.set_user_attr("metahpo:process", [socket.gethostname(), dead.pid, created])
         done = search(database, 2).fit(X, Y)
     assert done.study_.trials[other.number].state == TrialState.FAIL
+
+
+@pytest.mark.parametrize(("moved", "state"), [(2.0, TrialState.RUNNING), (60.0, TrialState.FAIL)])
+def test_a_process_is_known_by_its_start_though_the_clock_is_set(
+    database: str, moved: float, state: TrialState
+) -> None:
+    search(database, 1).fit(X, Y)
+    other = optuna.load_study(storage=database, study_name="s").ask()
+    created = psutil.Process().create_time()
+    other.set_user_attr("metahpo:process", [socket.gethostname(), os.getpid(), created - moved])
+    done = search(database, 2).fit(X, Y)
+    assert done.study_.trials[other.number].state == state
+
+
+@pytest.mark.parametrize(
+    ("hosts", "hours", "state"),
+    [
+        (["here"], 0, TrialState.RUNNING),
+        (["here"], 1, TrialState.FAIL),
+        (["here", "elsewhere"], 26, TrialState.RUNNING),  # in Samoa it may have begun just now
+        (["here", "elsewhere"], 72, TrialState.FAIL),
+    ],
+)
+def test_a_trial_that_nobody_claims_is_dead_when_its_host_must_be_known_to_say_so(
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+    hosts: list[str],
+    hours: int,
+    state: TrialState,
+) -> None:
+    for host in reversed(hosts):
+        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+        search(database, 1).fit(X, Y)
+    trial = optuna.trial.create_trial(state=TrialState.RUNNING)
+    trial.datetime_start = datetime.now() - timedelta(hours=hours)
+    optuna.load_study(storage=database, study_name="s").add_trial(trial)
+    assert search(database, 2).fit(X, Y).study_.trials[1].state == state
+
+
+class Raced(JournalStorage):
+    """A storage in which another process is always faster to declare a trial dead."""
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
+        if state == TrialState.FAIL:
+            super().set_trial_state_values(trial_id, state, values)
+        return super().set_trial_state_values(trial_id, state, values)
+
+
+def test_two_processes_may_take_up_the_same_trial(tmp_path: Path) -> None:
+    storage = Raced(JournalFileBackend(str(tmp_path / "study.log")))
+    search(storage, 1).fit(X, Y)
+    other = optuna.load_study(storage=storage, study_name="s").ask()
+    other.suggest_float("C", 1e-2, 1e2, log=True)
+    other.set_user_attr("metahpo:process", [socket.gethostname(), os.getpid(), 0.0])
+    trials = search(storage, 3).fit(X, Y).study_.trials
+    assert trials[other.number].state == TrialState.FAIL
+    assert len(trials) == 3  # it is for the faster one to queue it again
 
 
 def test_a_clone_continues_the_same_study(database: str) -> None:

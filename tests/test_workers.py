@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
+import pandas as pd
 import psutil
 import pytest
 from conftest import free_port
@@ -180,6 +182,22 @@ def test_what_is_wrong_is_said_once(tuning: Tuning) -> None:
         (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
         assert "cannot be opened" in line
         assert any(part in line for part in reason.split("|"))
+
+
+def test_trials_that_all_fail_are_told_of_in_one_line(tuning: Tuning) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc"))
+    frame.assign(left=np.exp(3 * frame["a"])).to_csv(tuning.folder / "table.csv", index=False)
+    metric = "neg_mean_squared_log_error"  # a line through this goes below -1
+    options = ["-l", "ridge", "--metric", metric, "--task", "regression"]
+    code, out, err = tuning.run(*options, "--trials", "2", "--workers", "2")
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+    assert "a worker process ended" not in err
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "no trial succeeded; 2 failed" in line
+    assert "Mean Squared Logarithmic Error cannot be used" in err.replace("\n", " ")
+    assert "error_score" not in err
 
 
 def test_a_study_can_be_opened_without_running_it(tmp_path: Path) -> None:

@@ -78,11 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _is_expected(error: Exception) -> bool:
-    from optuna.exceptions import StorageInternalError
+    from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 
     from metahpo.openml import OpenMLError
 
-    return isinstance(error, (ValueError, OSError, OpenMLError, StorageInternalError))
+    of_storage = (StorageInternalError, UpdateFinishedTrialError)
+    return isinstance(error, (ValueError, OSError, OpenMLError, *of_storage))
 
 
 def _words(error: Exception) -> str:

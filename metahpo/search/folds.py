@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from sklearn import get_config
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import cross_validate
@@ -19,7 +20,8 @@ from metahpo.search.scoring import Weighted
 Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 Fold = dict[str, Any]
 """What came out of one fold: ``fit_time``, ``score_time`` (seconds), ``test_<metric>`` and, where
-asked for, ``train_<metric>``; ``error`` instead of scores where fitting failed."""
+asked for, ``train_<metric>``; ``error`` instead of scores where fitting failed, and beside them
+where a metric did."""
 
 ErrorScore = float | Literal["raise"]
 
@@ -62,7 +64,7 @@ class CrossValidation:
                 test,
                 params=self.params,
                 return_train_score=self.return_train_score and not weighted,
-                return_estimator=weighted,
+                return_estimator=True,
             )
         except ValueError as error:
             # scikit-learn raises only where every fold failed, and here there is one
@@ -70,14 +72,26 @@ class CrossValidation:
                 raise
             reason = str(error).strip().splitlines()[-1]
             return {"fit_time": time.perf_counter() - start, "score_time": 0.0, "error": reason}
+        fitted = FrozenEstimator(scores.pop("estimator")[0])
         if weighted and self.return_train_score:
             # its own call, because the training rows have weights of their own
-            fitted = FrozenEstimator(scores["estimator"][0])
             again = self._validate(fitted, (train, train), train)
             scores |= {
                 k.replace("test_", "train_", 1): v for k, v in again.items() if "test_" in k
             }
-        return {name: float(v[0]) for name, v in scores.items() if name != "estimator"}
+        fold: Fold = {name: float(value[0]) for name, value in scores.items()}
+        unscored = self._unscored(fitted, split) if _lacks_a_score(fold) else None
+        return fold if unscored is None else {**fold, "error": unscored}
+
+    def _unscored(self, fitted: Any, split: Split) -> str | None:
+        """Say why a metric failed, which scikit-learn tells by a warning only."""
+        if self.params and get_config()["enable_metadata_routing"]:
+            return None  # it may have failed by what was routed, which a frozen estimator is not
+        try:
+            self._validate(fitted, split, split[1], error_score="raise")
+        except Exception as error:  # whatever the metric has to say
+            return f"{type(error).__name__}: {error}".splitlines()[0]
+        return None
 
     def _validate(
         self, estimator: Any, split: Split, scored: NDArray[np.intp], **options: Any
@@ -88,9 +102,8 @@ class CrossValidation:
             self.y,
             cv=[split],
             scoring=self._scoring(scored),
-            error_score=self.error_score,
             verbose=self.verbose,
-            **options,
+            **{"error_score": self.error_score, **options},
         )
         return result
 
@@ -104,6 +117,10 @@ class CrossValidation:
             name: Weighted(scorer, weights) if name in self.weighted else scorer
             for name, scorer in self.scoring.items()
         }
+
+
+def _lacks_a_score(fold: Fold) -> bool:
+    return any(np.isnan(value) for name, value in fold.items() if name.startswith("test_"))
 
 
 def metrics_of(folds: Sequence[Fold]) -> list[str]:

@@ -98,11 +98,11 @@ def run_study(
     try:
         study.optimize(objective, timeout=timeout, callbacks=[*callbacks, after_trial])
     except KeyboardInterrupt:
-        if not any(trial.state == TrialState.COMPLETE for trial in finished(study)):
+        if not any(_succeeded(trial) for trial in finished(study)):
             raise
         warnings.warn(
             f"interrupted after {len(finished(study))} trials; going on with the best of them",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -112,14 +112,23 @@ def outcomes(study: Study) -> list[tuple[FrozenTrial, list[Fold]]]:
     Raises
     ------
     ValueError
-        If none of them has a score; the message says how the last one failed.
+        If there are none, or none of them has a score; the message says how the last one failed.
     """
-    found = [(t, t.user_attrs[_FOLDS]) for t in finished(study) if _FOLDS in t.user_attrs]
-    if not any(trial.state == TrialState.COMPLETE for trial, _ in found):
+    trials = finished(study)
+    if not trials:
+        raise ValueError("no trial was run; the time was up before the first could begin")
+    found = [(t, t.user_attrs[_FOLDS]) for t in trials if _FOLDS in t.user_attrs]
+    if not any(_succeeded(trial) for trial, _ in found):
         errors = [fold["error"] for _, folds in found for fold in folds if "error" in fold]
-        reason = errors[-1] if errors else "no finite score"
-        raise ValueError(
-            f"no trial succeeded; {len(found)} failed, the last with: {reason}. "
-            "error_score='raise' shows where"
-        )
+        reason = errors[-1] if errors else ("no finite score" if found else "an abrupt end")
+        error = ValueError(f"no trial succeeded; {len(trials)} failed, the last with: {reason}")
+        error.add_note("error_score='raise' shows where")  # of no use to the command line
+        raise error
     return found
+
+
+def _succeeded(trial: FrozenTrial) -> bool:
+    """Whether a trial has a score that is not merely the `error_score` of all its folds."""
+    return trial.state == TrialState.COMPLETE and bool(
+        metrics_of(trial.user_attrs.get(_FOLDS, ()))
+    )

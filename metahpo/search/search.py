@@ -188,13 +188,7 @@ class MetaSearchCV(DelegatingSearch):
         routed = self._routed(params)
         with quiet(self.verbose < 1):
             opened = self._open(X, y, routed)
-            run_study(
-                opened.study,
-                opened.objective,
-                n_trials=self.n_trials,
-                timeout=self.timeout,
-                callbacks=self.callbacks or (),
-            )
+            self._run(opened)
         self._keep(opened)
         if self.refit:
             self._refit(X, y, routed.fit)
@@ -222,6 +216,30 @@ class MetaSearchCV(DelegatingSearch):
         X, y = indexable(X, y)
         with quiet(self.verbose < 1):
             return self._open(X, y, self._routed(params)).study
+
+    def run_trials(self, X: Any, y: Any = None, **params: Any) -> Study:
+        """Run the trials that ``fit`` would run, and conclude nothing: one of several workers.
+
+        Parameters
+        ----------
+        X, y, **params
+            As in ``fit``.
+
+        Returns
+        -------
+        optuna.Study
+            As of :meth:`open_study`. That no trial has succeeded is no error here.
+
+        Raises
+        ------
+        ValueError
+            As from ``fit``, for what is wrong before the first trial.
+        """
+        X, y = indexable(X, y)
+        with quiet(self.verbose < 1):
+            opened = self._open(X, y, self._routed(params))
+            self._run(opened)
+        return opened.study
 
     def score(self, X: Any, y: Any = None, **params: Any) -> float:
         """Score the best estimator by the metric that was tuned.
@@ -371,6 +389,15 @@ class MetaSearchCV(DelegatingSearch):
         only_time = self.timeout is not None and self.n_trials is None
         return only_time and model.experience.cost is not None
 
+    def _run(self, opened: _Opened) -> None:
+        run_study(
+            opened.study,
+            opened.objective,
+            n_trials=self.n_trials,
+            timeout=self.timeout,
+            callbacks=self.callbacks or (),
+        )
+
     # ------------------------------------------------------------------ after the search
 
     def _keep(self, opened: _Opened) -> None:
@@ -464,7 +491,8 @@ def _checked_index(index: Any, n_trials: int) -> int:
 
 def _warn_of_failures(folds: Sequence[Sequence[Fold]], error_score: ErrorScore) -> None:
     every = [fold for trial in folds for fold in trial]
-    errors = [fold["error"] for fold in every if "error" in fold]
+    # of metrics that fail, which leave a score in their fold, scikit-learn has warned itself
+    errors = [fold["error"] for fold in every if "error" in fold and not metrics_of([fold])]
     if errors:
         warnings.warn(
             f"{len(errors)} fits failed out of {len(every)}, the last with: {errors[-1]}; "

@@ -22,6 +22,7 @@ import optuna
 import pandas as pd
 import psutil
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
@@ -34,11 +35,14 @@ from metahpo.search.inputs import as_table
 from metahpo.space import Config, Space
 
 _IDENTITY = "metahpo:search"  # user attribute of the study: what was searched, on what
+_HOST = "metahpo:host:"  # begins a user attribute of the study for every host that opened it
 _PROCESS = "metahpo:process"  # user attribute of a trial: who runs it
 _REDO = "metahpo:redo_of"  # user attribute of a trial: the one, cut short, that it repeats
 _JOURNAL = "journal:///"  # what the URL of a journal file begins with; the file follows
 _SQLITE_WAIT = 60  # seconds that a process waits while others write; the default, 5, is too few
 _UNCLAIMED = timedelta(minutes=1)  # a trial is claimed long before, or its process is dead
+_UNCLAIMED_ANYWHERE = timedelta(days=2)  # no time zones, 26 hours, and clocks are so far apart
+_SAME_START = 5  # seconds: when a process started is known by a clock that may be set meanwhile
 
 
 def open_study(
@@ -74,6 +78,7 @@ def open_study(
     )
     if identity is not None:
         _check_identity(study, identity)
+        _sign(study)
         take_up(study)
     return study
 
@@ -219,6 +224,12 @@ def finished(study: Study) -> list[FrozenTrial]:
     ]
 
 
+def _sign(study: Study) -> None:
+    """Write down that this host is among those of a study, before it starts a trial."""
+    if _own_host() not in study.user_attrs:
+        study.set_user_attr(_own_host(), True)
+
+
 def claim(trial: Trial) -> None:
     """Write down which process runs a trial, so that its death can be noticed."""
     trial.set_user_attr(_PROCESS, _this_process())
@@ -233,12 +244,12 @@ def requeue(study: Study, trial: Trial | FrozenTrial) -> None:
 def take_up(study: Study) -> None:
     """Queue the configurations of trials whose process has died."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if not _is_dead(trial):
+        if not _is_dead(study, trial):
             continue
         try:
             study.tell(trial.number, state=TrialState.FAIL)
-        except ValueError:
-            continue  # another process that takes up the study was faster
+        except (ValueError, UpdateFinishedTrialError):
+            continue  # another process that takes up the study was faster, if only just
         if _REDO not in trial.user_attrs:
             requeue(study, trial)
 
@@ -248,20 +259,35 @@ def _this_process() -> list[Any]:
     return [socket.gethostname(), process.pid, process.create_time()]
 
 
-def _is_dead(trial: FrozenTrial) -> bool:
+def _own_host() -> str:
+    return _HOST + socket.gethostname()
+
+
+def _is_dead(study: Study, trial: FrozenTrial) -> bool:
     """Whether a trial's process, of this machine, is gone; of others', nothing can be said."""
     if _PROCESS not in trial.user_attrs:
-        begun = trial.datetime_start
-        return begun is not None and datetime.now() - begun > _UNCLAIMED
+        return _is_forsaken(study, trial)
     host, pid, created = trial.user_attrs[_PROCESS]
     if host != socket.gethostname():
         return False
     try:
         process = psutil.Process(pid)
         # where nobody collects orphans, as in many containers, they stay as zombies
-        return bool(process.create_time() != created or process.status() == psutil.STATUS_ZOMBIE)
+        another = abs(process.create_time() - created) > _SAME_START
+        return bool(another or process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
+
+
+def _is_forsaken(study: Study, trial: FrozenTrial) -> bool:
+    """Whether nobody has claimed a trial for so long that nobody will.
+
+    When it began is by the clock, and in the time zone, of the host that began it. Which one that
+    was is known only where no other has opened the study.
+    """
+    hosts = [name for name in study.user_attrs if name.startswith(_HOST)]
+    patience = _UNCLAIMED if hosts == [_own_host()] else _UNCLAIMED_ANYWHERE
+    return trial.datetime_start is not None and datetime.now() - trial.datetime_start > patience
 
 
 @contextmanager
