@@ -48,7 +48,8 @@ class Explanation:
     Attributes
     ----------
     mean, low, high : float
-        Predicted score, and the interval that holds it with 80%. NaN before the first trial,
+        Predicted score, and the interval that should hold it with 80%; of configurations that
+        promise most it holds fewer, since promise is partly error. NaN before the first trial,
         when the scores' scale is unknown.
     expected_rank : float
         Where it is expected to stand on this task, from 0 (worst) to 1 (best), by the training
