@@ -233,10 +233,30 @@ class MetaOptimizer:
             If the space cannot hold the configuration.
         """
         valid = self.space.validate(config, partial=True)
-        key = _key(valid)
-        self._pending = [pending for pending in self._pending if _key(pending) != key]
+        self._end(valid)
         self.trials.append((valid, float(score) if math.isfinite(score) else math.nan))
         self._seconds.append(math.nan if seconds is None else float(seconds))
+
+    def forget(self, config: Mapping[str, Any]) -> None:
+        """Report that the score of a configuration that was asked for will never be told.
+
+        It may be asked for again.
+
+        Raises
+        ------
+        ValueError
+            If the configuration is not among those whose score is awaited.
+        """
+        if not self._end(self.space.validate(config, partial=True)):
+            raise ValueError(f"no score of {dict(config)} is awaited; nothing can be forgotten")
+
+    def _end(self, config: Config) -> bool:
+        """Await the score of a configuration no longer; of several that are equal, of one."""
+        keys = [_key(pending) for pending in self._pending]
+        if (key := _key(config)) not in keys:
+            return False
+        del self._pending[keys.index(key)]
+        return True
 
     def _next(self, within: Space) -> Config:
         belief = self._belief(fantasies=True)

@@ -491,3 +491,17 @@ def test_what_makes_no_sense_is_refused_at_once(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         MetaOptimizer(model, **wrong)
+
+
+def test_what_is_awaited_can_be_forgotten(model: MetaModel) -> None:
+    """An evaluation that died keeps no later one away from its configuration."""
+    rows = SPACE.to_frame(SPACE.sample(2, seed=1))
+    optimizer = MetaOptimizer(model, candidates=rows)
+    first, second = optimizer.ask(), optimizer.ask()
+    optimizer.forget(first)
+    assert optimizer.ask() == first
+    with pytest.raises(ValueError, match="all 2 candidates have been tried"):
+        optimizer.ask()
+    optimizer.tell(second, 0.5)
+    with pytest.raises(ValueError, match="is awaited; nothing can be forgotten"):
+        optimizer.forget(second)
