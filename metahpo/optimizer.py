@@ -48,9 +48,9 @@ class Explanation:
     Attributes
     ----------
     mean, low, high : float
-        Predicted score, and the interval that should hold it with 80%; of configurations that
-        promise most it holds fewer, since promise is partly error. NaN before the first trial,
-        when the scores' scale is unknown.
+        Predicted score, and the interval that should hold it with 80%; where all trials so far
+        were good ones, it holds fewer of the bad. NaN before the first trial, when the scores'
+        scale is unknown.
     expected_rank : float
         Where it is expected to stand on this task, from 0 (worst) to 1 (best), by the training
         tasks alone.
