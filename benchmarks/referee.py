@@ -71,9 +71,8 @@ def by_task(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     return trials.groupby(["method", "task", "trial"])[column].mean().unstack("trial")
 
 
-def compared(given: argparse.Namespace, table: str) -> Iterator[dict[str, Any]]:
+def compared(table: str, trials: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield a table's lines."""
-    trials = play(given, table)
     for by, column in REGRETS.items():
         per_task = by_task(trials, column)
         mean = per_task.groupby("method").mean()
@@ -97,18 +96,17 @@ def compared(given: argparse.Namespace, table: str) -> Iterator[dict[str, Any]]:
             yield {**line, "": "trials for TPE's 50", "@1": first}
 
 
-def overall(given: argparse.Namespace, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def overall(played: dict[str, pd.DataFrame], methods: list[str]) -> Iterator[dict[str, Any]]:
     """Yield the means over the tables of the ratios to the best other, and to each of them."""
+    n_tasks = sum(trials["task"].nunique() for trials in played.values())
     for by, column in REGRETS.items():
-        mean = {t: by_task(play(given, t), column).groupby("method").mean() for t in given.table}
-        line = {
-            "table": "all",
-            "regret by": by,
-            "tasks": int(rows.groupby("table")["tasks"].max().sum()),
+        mean = {
+            t: by_task(trials, column).groupby("method").mean() for t, trials in played.items()
         }
+        line = {"table": "all", "regret by": by, "tasks": n_tasks}
         best = {t: regret.drop(index=OURS).min() for t, regret in mean.items()}
         yield {**line, "": "ratio, mean of tables"} | _over(mean, best)
-        for method in given.methods:
+        for method in methods:
             if method != OURS:
                 other = {t: regret.loc[method] for t, regret in mean.items()}
                 yield {**line, "": f"ratio to {method} alone, mean"} | _over(mean, other)
@@ -133,8 +131,15 @@ def main() -> None:
     given.referee = given.referee.absolute()
     facts = evidence.begun(given)
     facts["settings"] |= {"referee": given.referee.name, "played": given.played.name}
-    rows = evidence.watched(line for table in given.table for line in compared(given, table))
-    rows += evidence.watched(overall(given, pd.DataFrame(rows)))
+    played: dict[str, pd.DataFrame] = {}
+
+    def lines() -> Iterator[dict[str, Any]]:
+        for table in given.table:
+            played[table] = play(given, table)
+            yield from compared(table, played[table])
+        yield from overall(played, given.methods)
+
+    rows = evidence.watched(lines())
     evidence.publish("referee", __doc__ or "", rows, facts, given.out)
 
 

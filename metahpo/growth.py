@@ -86,10 +86,13 @@ def finished_trials(
         seconds = []
     else:
         configs, scores, seconds, name = _of_study(trials, direction)
-    y = np.array(scores, dtype=float)
-    y = np.where(np.isfinite(y), y, np.nan)
-    took = np.array(seconds or [math.nan] * len(configs), dtype=float)
+    y, took = _finite(scores), _finite(seconds or [math.nan] * len(configs))
     return configs, y if direction == "maximize" else -y, took, name
+
+
+def _finite(values: list[float]) -> Array:
+    numbers = np.array(values, dtype=float)
+    return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
 def _of_study(

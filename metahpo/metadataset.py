@@ -18,7 +18,6 @@ from metahpo.space import Config, Space
 
 Direction = Literal["maximize", "minimize"]
 
-
 TRIAL_COLUMNS = ("task_id", "score", "fit_seconds", "status", "error")
 STATUSES = ("ok", "failed", "timeout")
 

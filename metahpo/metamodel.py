@@ -19,7 +19,7 @@ from metahpo.candidates import Candidates
 from metahpo.card import origin, with_study
 from metahpo.growth import Trials, finished_trials, grown
 from metahpo.metadataset import Direction, MetaDataset, check_direction
-from metahpo.observed import nearest_configs
+from metahpo.observed import checked_fixed, nearest_configs
 from metahpo.portfolio import greedy_portfolio
 from metahpo.rehearsal import first_suggestions, foretold_seconds, learned_adaptation, split
 from metahpo.space import Codes, Config, Space
@@ -182,11 +182,13 @@ class MetaModel:
         Raises
         ------
         ValueError
-            If no two scores differ, a study's direction is another, or the name is taken.
+            If no two scores differ, a study's direction is another, the name is taken, or `fixed`
+            names what the model does not know.
         """
         direction = check_direction(direction or self.direction)
         configs, scores, seconds, name = finished_trials(trials, self.space, direction)
-        configs = [{**(fixed or {}), **config} for config in configs]
+        left = checked_fixed(fixed or {}, self.space)
+        configs = [{**left, **config} for config in configs]
         if len(np.unique(scores[~np.isnan(scores)])) < 2:
             raise ValueError("no two trials have different scores; there is nothing to learn")
         name = task_id or name or f"study {len(self.task_ids)}"

@@ -225,7 +225,7 @@ class MetaOptimizer:
         score : float
             In the metric's own unit; NaN, or infinite, for a failed trial.
         seconds : float, optional
-            What the evaluation took; of use to a ``cost_aware`` optimizer.
+            What the evaluation took, if finite; of use to a ``cost_aware`` optimizer.
 
         Raises
         ------
@@ -234,8 +234,8 @@ class MetaOptimizer:
         """
         valid = self.space.validate(config, partial=True)
         self._end(valid)
-        self.trials.append((valid, float(score) if math.isfinite(score) else math.nan))
-        self._seconds.append(math.nan if seconds is None else float(seconds))
+        self.trials.append((valid, _finite(score)))
+        self._seconds.append(_finite(math.nan if seconds is None else seconds))
 
     def forget(self, config: Mapping[str, Any]) -> None:
         """Report that the score of a configuration that was asked for will never be told.
@@ -349,8 +349,7 @@ class MetaOptimizer:
         """View configurations both ways: as learned features, and in the study's own code."""
         codes = known = self.space.codes(configs)
         if not self._transfer.trivial:
-            frame = self.space.to_frame(configs)
-            known = self.model.space.codes(self._transfer.to_model(frame))
+            known = self.model.space.codes(self._transfer.to_model(configs))
         return Candidates(codes, self.model.encode(known), known, (configs,))
 
     @property
@@ -498,6 +497,10 @@ class MetaOptimizer:
             trust=_trust(belief),
             tasks=tasks.nlargest(_NEIGHBOURS, "weight"),
         )
+
+
+def _finite(value: float) -> float:
+    return float(value) if math.isfinite(value) else math.nan
 
 
 def _trust(belief: StudyBelief | None) -> float:

@@ -186,7 +186,8 @@ def _usable(
             constant.append(name)
         else:
             converted[name] = column
-            written.update({name: form} if form else {})
+            if form:
+                written[name] = form
     if not converted:
         raise ValueError("no column is left to predict from: all others are empty or constant")
     kinds = {name: _kind(column) for name, column in converted.items()}

@@ -214,6 +214,8 @@ def test_seconds_told_are_learned_from(model: MetaModel) -> None:
         optimizer.tell(config, score(config, 0.5), seconds=seconds(config, 0.5) / 1000)
     optimizer.tell(configs[3], 0.1)
     after = optimizer.predict_seconds(configs)
+    optimizer.tell(SPACE.default, 0.5, seconds=math.inf)  # says nothing of what it took
+    np.testing.assert_array_equal(optimizer.predict_seconds(configs), after)
     assert (after[3:] < before[3:] / 100).all()
     with pytest.raises(ValueError, match="make it with cost_aware=True"):
         MetaOptimizer(model).predict_seconds(configs)

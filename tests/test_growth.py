@@ -162,6 +162,8 @@ def test_what_a_study_left_fixed_is_remembered_with_it(model: MetaModel) -> None
     whole = model.update(optimizer.trials, fixed=optimizer.transfer.fixed)
     assert len(whole.pool) > len(model.pool)
     assert whole.pool[-1]["kind"] == "deep"
+    with pytest.raises(ValueError, match="fixed names 'knid', which the model does not know"):
+        model.update(optimizer.trials, fixed={"knid": "deep"})
     for grown in (whole, model.update(optimizer.trials)):
         for config in grown.pool:
             SPACE.validate(config)  # raises where a parameter is missing

@@ -106,14 +106,13 @@ def check_identity(
     ValueError
         Naming what differs.
     """
+    from metahpo.search.stored import begun_as
+
     identity = {**conditions(plan), "passes": passes, "seed": seed}
     current: dict[str, Any] = json.loads(json.dumps(identity))
-    stored = study.user_attrs.get(_IDENTITY)
+    stored = begun_as(study, _IDENTITY, current)
     if stored is None:
-        if study.get_trials(deepcopy=False):
-            raise ValueError(f"{where} does not say what its study tunes; give another --study")
-        study.set_user_attr(_IDENTITY, current)
-        return
+        raise ValueError(f"{where} does not say what its study tunes; give another --study")
     differing = [
         f"{what} {stored.get(what, {})} instead of {current.get(what, {})}"
         for what in dict.fromkeys((*stored, *current))

@@ -113,8 +113,7 @@ def sweep(
 
 def _rules(plan: FewShotPlan) -> dict[str, Any]:
     """Return what of a declaration the trainings and their episodes depend on."""
-    left_out = ("seeds", "shifted", "second")
-    return {key: value for key, value in plan.declared.items() if key not in left_out}
+    return plan.declared_without("seeds", "shifted", "second")
 
 
 def _runs(seeds: int, prices: Sequence[float], maximum: int) -> Iterator[Run]:

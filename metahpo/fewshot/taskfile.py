@@ -201,6 +201,10 @@ class FewShotPlan:
             if (other.shape, other.classes) != (self.source.shape, self.source.classes):
                 raise ValueError(f"{where} has other inputs or classes than [source]")
 
+    def declared_without(self, *left_out: str) -> dict[str, Any]:
+        """Return what was declared but for some keys and tables: what results depend on."""
+        return {key: value for key, value in self.declared.items() if key not in left_out}
+
     @property
     def metric(self) -> str:
         """What is measured: "accuracy" or "MSE"."""

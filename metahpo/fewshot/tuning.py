@@ -97,8 +97,7 @@ def configured(plan: FewShotPlan, config: Config, passes: int) -> FewShotPlan:
 
 def conditions(plan: FewShotPlan) -> dict[str, Any]:
     """Return what of a declaration evaluations depend on; not their configuration."""
-    left_out = ("seeds", "learner", "evaluation", "shifted", "second")
-    return {key: value for key, value in plan.declared.items() if key not in left_out}
+    return plan.declared_without("seeds", "learner", "evaluation", "shifted", "second")
 
 
 def learned(plan: FewShotPlan, passes: int) -> FewShotPlan:

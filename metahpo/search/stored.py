@@ -158,20 +158,37 @@ def _check_identity(study: Study, identity: Mapping[str, Any]) -> None:
             f"{where} has the direction {found}, but scores of scikit-learn are maximized; "
             "choose another study_name"
         )
-    trials = study.get_trials(deepcopy=False)  # first: whoever makes one has said what it is of
-    stored = study.user_attrs.get(_IDENTITY)
-    if stored is None:
-        if trials:
-            raise ValueError(f"{where} is not of MetaSearchCV; choose another study_name")
-        study.set_user_attr(_IDENTITY, dict(identity))
-        return
     current = json.loads(json.dumps(identity))
+    stored = begun_as(study, _IDENTITY, current)
+    if stored is None:
+        raise ValueError(f"{where} is not of MetaSearchCV; choose another study_name")
     differing = [what for what in current if stored.get(what) != current[what]]
     if differing:
         raise ValueError(
             f"{where} is of a search with {_difference(differing[0], stored, current)}; "
             "choose another study_name, or continue it as it was"
         )
+
+
+def begun_as(study: Study, attribute: str, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what a study was begun as; None where it has trials and does not say.
+
+    A study without trials is told, and begins as that.
+
+    Parameters
+    ----------
+    study : optuna.Study
+    attribute : str
+        The user attribute that says so.
+    identity : dict
+        What a new study is of, as JSON reads it back.
+    """
+    trials = study.get_trials(deepcopy=False)  # first: whoever makes one has said what it is of
+    stored: dict[str, Any] | None = study.user_attrs.get(attribute)
+    if stored is None and not trials:
+        study.set_user_attr(attribute, identity)
+        return identity
+    return stored
 
 
 def _difference(what: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> str:

@@ -64,9 +64,9 @@ class CostBelief:
         ----------
         phi : ndarray, shape (n, F)
         seconds : ndarray, shape (n,)
-            Trials without a positive, finite number are left out.
+            Trials without a positive number are left out.
         """
-        known = (seconds > 0) & np.isfinite(seconds)
+        known = seconds > 0
         phi, c = phi[known], np.log(seconds[known])
         eye = np.eye(len(self.mean))
         L = np.linalg.cholesky(self.covariance + _LEAST * eye)

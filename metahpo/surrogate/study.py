@@ -141,46 +141,50 @@ class StudyBelief:
         of : int
             By so many components of the likeliest hypothesis.
         """
-        with torch.no_grad():
-            leading = self.posterior.leading(of).to(torch.float32)
-        return Glance(self.prior, leading, phi, X)
+        return Glance(self, phi, X, of)
 
 
 @dataclass(frozen=True, eq=False)
 class Glance:
     """Many candidates by a few components, in single precision: enough to tell the promising.
 
+    Nothing is computed before it is asked for, and the view of the candidates once.
+
     Attributes
     ----------
-    prior : Prior
-    posterior : Posterior
-        The components.
+    belief : StudyBelief
     phi, X : ndarray
         The candidates.
+    of : int
+        Number of components, of the likeliest hypothesis.
     """
 
-    prior: Prior
-    posterior: Posterior
+    belief: StudyBelief
     phi: Floats
     X: Array
+    of: int
 
     def expected_improvement(self) -> Array:
         """Return the expected improvement on the best so far, in worth: (m,)."""
         with torch.no_grad():
-            return _array(self.posterior.expected_improvement(self._view, self._bends))
+            return _array(self._leading.expected_improvement(self._view, self._bends))
 
     def improvement_on_copies(self) -> Array:
         """Return the same if the task is a copy of a training task: (m,)."""
         with torch.no_grad():
-            return _array(self.posterior.improvement_on_copies(self._view, self._bends))
+            return _array(self._leading.improvement_on_copies(self._view, self._bends))
+
+    @cached_property
+    def _leading(self) -> Posterior:
+        return self.belief.posterior.leading(self.of).to(torch.float32)
 
     @cached_property
     def _view(self) -> View:
-        return self.prior.view(self.phi, self.X, dtype=torch.float32)
+        return self.belief.prior.view(self.phi, self.X, dtype=torch.float32)
 
     @property
     def _bends(self) -> Tensor:
-        return torch.from_numpy(self.prior.bends).to(torch.float32)
+        return torch.from_numpy(self.belief.prior.bends).to(torch.float32)
 
 
 def _tensor(values: Floats) -> Tensor:
