@@ -171,6 +171,11 @@ def test_seeds_are_averaged(rows: pd.DataFrame) -> None:
     assert (at_chosen(rows).index.get_level_values("step") == -1).all()
 
 
+def test_an_infinite_loss_has_no_finite_interval(rows: pd.DataFrame) -> None:
+    exploded = rows.assign(mean=np.inf, sd=np.nan)
+    assert np.isinf(pooled(pd.concat([rows[:5], exploded]))["ci95"]).all()
+
+
 SESSION = {
     "command": "metahpo fewshot eval x",
     "metahpo": "0",

@@ -29,7 +29,8 @@ def pooled(rows: pd.DataFrame) -> pd.DataFrame:
         over seeds), ``seeds_sd``, the standard deviation of the seeds' means (NaN for a single
         seed), and ``seeds``.
     """
-    half = 1.96 * rows["sd"] / np.sqrt(rows["n"])
+    sd = rows["sd"].fillna(np.inf)  # some episode's loss is infinite
+    half = 1.96 * sd / np.sqrt(rows["n"])
     groups = rows.assign(ci95=half).groupby(_KEY, dropna=False, sort=False)
     return pd.DataFrame(
         {
