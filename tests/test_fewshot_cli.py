@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import ttest_1samp
 
 from metahpo.cli import main
 from metahpo.fewshot.training import load_trained
@@ -73,6 +76,31 @@ def test_the_step_count_is_swept(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert [row for row in capsys.readouterr().out.splitlines() if row.startswith("| 0.")] == [
         *filter(lambda row: row.startswith("| 0."), page.splitlines())
     ]
+
+
+def test_a_sweep_says_what_other_episodes_and_what_other_trainings_would_show(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, trained = write_task(tmp_path), tmp_path / "trained"
+    command = ["fewshot", "sweep", str(task), "--trained", str(trained), "--out", str(tmp_path)]
+    assert main([*command, "--seeds", "3"]) == 0
+    runs = [json.loads(line) for line in (trained / "sweep.jsonl").read_text().splitlines()]
+    page = json.loads((tmp_path / "waves_sweep.json").read_text())
+    for row in page["rows"]:
+        found = dict(zip(page["columns"], row, strict=True))
+        price = found["price"]
+
+        def losses(price: float | None, steps: int | None, cost: float = price) -> np.ndarray:
+            wanted = [r for r in runs if (r["price"], r["steps"]) == (price, steps)]
+            ordered = sorted(wanted, key=lambda r: r["seed"])
+            return np.array([np.add(r["losses"], cost * r["chosen"]) for r in ordered])
+
+        difference = losses(price, None) - losses(None, found["best"])  # (seeds, episodes)
+        assert found["difference"] == pytest.approx(difference.mean(), abs=1e-6)
+        low, high = ttest_1samp(difference.mean(1), 0.0).confidence_interval(0.95)
+        assert found["seeds_ci95"] == pytest.approx((high - low) / 2, rel=1e-4)
+        spread = difference.mean(0).std(ddof=1) / np.sqrt(difference.shape[1])
+        assert found["ci95"] == pytest.approx(1.96 * spread, rel=1e-4)
 
 
 @pytest.mark.parametrize(

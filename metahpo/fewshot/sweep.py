@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t
 
 from metahpo.engine import StepCount
 from metahpo.fewshot.curves import losses_by_step
@@ -52,9 +53,10 @@ class Comparison:
     learned, fixed : float
         Mean priced losses.
     difference, ci95 : float
-        Learned minus fixed, and half the width of its confidence interval over the episodes.
-    seeds_sd : float
-        Standard deviation of the difference between seeds; NaN for one seed.
+        Learned minus fixed, and half the width of its confidence interval over the episodes:
+        what these very trainings would show on others.
+    seeds_ci95 : float
+        The same over the seeds, by Student's t: what other trainings would show. NaN for one.
     learned_seconds, sweep_seconds : float
         CPU time of one seed's trainings.
     """
@@ -66,7 +68,7 @@ class Comparison:
     fixed: float
     difference: float
     ci95: float
-    seeds_sd: float
+    seeds_ci95: float
     learned_seconds: float
     sweep_seconds: float
 
@@ -171,10 +173,17 @@ def _compared(known: Mapping[Run, Record], price: float, seeds: int, maximum: in
         fixed=float(swept[best].mean()),
         difference=float(episodes.mean()),
         ci95=float(1.96 * episodes.std(ddof=1) / np.sqrt(len(episodes))),
-        seeds_sd=float(difference.mean(1).std(ddof=1)) if seeds > 1 else np.nan,
+        seeds_ci95=_interval(difference.mean(1)),
         learned_seconds=float(np.mean([record["seconds"] for record in learned])),
         sweep_seconds=sum(r["seconds"] for records in fixed.values() for r in records) / seeds,
     )
+
+
+def _interval(values: Losses) -> float:
+    """Return half the width of the 95% confidence interval of a mean of few values."""
+    if len(values) < 2:
+        return np.nan
+    return float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def _priced(records: Sequence[Record], price: float) -> Losses:
@@ -187,7 +196,7 @@ def to_markdown(
 ) -> str:
     """Write the page of a sweep."""
     head = "price of a step | learned K, by seed | best fixed K | priced loss, learned | "
-    head += "priced loss, best fixed | difference ±95% (sd of seeds) | CPU s, one run | "
+    head += "priced loss, best fixed | difference ±95% | ±95% of seeds | CPU s, one run | "
     head += "CPU s, whole sweep"
     lines = [head.split(" | ")]
     for one in comparisons:
@@ -198,7 +207,8 @@ def to_markdown(
                 str(one.best),
                 f"{one.learned:#.4g}",
                 f"{one.fixed:#.4g}",
-                f"{one.difference:+#.2g} ±{one.ci95:#.2g} ({one.seeds_sd:#.2g})",
+                f"{one.difference:+#.2g} ±{one.ci95:#.2g}",
+                "" if np.isnan(one.seeds_ci95) else f"±{one.seeds_ci95:#.2g}",
                 f"{one.learned_seconds:.0f}",
                 f"{one.sweep_seconds:.0f}",
             ]
@@ -207,6 +217,7 @@ def to_markdown(
         f"Learned number of steps against a sweep of fixed ones: {plan.seeds} seeds, "
         f"{plan.training.shots} shots, {plan.evaluation.episodes} meta-test episodes that all "
         "runs share. Priced loss: query loss + price · steps. The best fixed K is chosen on "
-        "these very episodes, in favour of the sweep."
+        "these very episodes, in favour of the sweep. The first interval is over episodes, with "
+        "the trainings as they are; the second over trainings with other seeds."
     )
     return "\n\n".join([f"# {title}", intro, markdown_table(lines), made_by(session)]) + "\n"
