@@ -56,8 +56,5 @@ class Compiled:
 
         leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
         graph = make_fx(flat)(leaves, tensors, weights)
-        # the plain function: calling a module costs a tenth of a small network's iteration
-        compiled: Callable[..., tuple[Params, Tensor]] = torch.compile(
-            graph.forward, fullgraph=True, dynamic=False
-        )
+        compiled: Callable[..., tuple[Params, Tensor]] = torch.compile(graph)
         return compiled
