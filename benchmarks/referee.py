@@ -109,29 +109,40 @@ def overall(played: dict[str, pd.DataFrame], methods: list[str]) -> Iterator[dic
     others = [method for method in methods if method != OURS]
     against = {"ratio": others} | {f"ratio to {method} alone": [method] for method in others}
     for by, column in REGRETS.items():
-        tables = [by_task(trials, column)[list(SHOWN)] for trials in played.values()]
+        rng = np.random.default_rng(0)
+        tables = [redrawn(by_task(trials, column), rng) for trials in played.values()]
         line = {"table": "all", "regret by": by, "tasks": n_tasks}
         for what, peers in against.items():
-            for name, values in _mean_ratio(tables, peers).items():
+            for name, values in mean_ratio(tables, peers).items():
                 yield {**line, "": f"{what}, {name}"} | {
                     f"@{n}": float(value) for n, value in zip(SHOWN, values, strict=True)
                 }
 
 
-def _mean_ratio(tables: list[pd.DataFrame], peers: list[str]) -> dict[str, Array]:
+def redrawn(per_task: pd.DataFrame, rng: np.random.Generator) -> dict[str, Array]:
+    """Return every method's mean regret over a table's tasks, and over tasks drawn from them.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (1 + DRAWS, len(SHOWN))
+        First the tasks as they are. A draw has the same tasks for all methods.
+    """
+    n = per_task.index.get_level_values("task").nunique()
+    drawn = rng.multinomial(n, np.full(n, 1 / n), size=DRAWS)
+    share = np.concatenate([np.ones((1, n)), drawn]) / n
+    methods = per_task[list(SHOWN)].groupby("method")
+    return {str(method): share @ rows.to_numpy() for method, rows in methods}
+
+
+def mean_ratio(tables: list[dict[str, Array]], peers: list[str]) -> dict[str, Array]:
     """Return the mean over tables of metahpo's regret over that of the best of some peers.
 
-    And between what it lies in 90% of the bootstrap, which draws the tasks of each table anew.
+    And between what it lies in 90% of the bootstrap.
     """
-    rng = np.random.default_rng(0)
     ratios = []
-    for table in tables:
-        regret = {name: rows.to_numpy() for name, rows in table.groupby("method")}
-        n = len(regret[OURS])
-        drawn = rng.multinomial(n, np.full(n, 1 / n), size=DRAWS)
-        share = np.concatenate([np.ones((1, n)), drawn]) / n  # the tasks as they are come first
-        best = np.min([share @ regret[peer] for peer in peers], axis=0)
-        ratios.append(share @ regret[OURS] / np.where(best >= LEAST, best, np.nan))
+    for regret in tables:
+        best = np.min([regret[peer] for peer in peers], axis=0)
+        ratios.append(regret[OURS] / np.where(best >= LEAST, best, np.nan))
     mean, *others = np.nanmean(ratios, axis=0)
     low, high = np.nanquantile(others, (0.05, 0.95), axis=0)
     return {"mean of tables": mean, "90% from": low, "to": high}
