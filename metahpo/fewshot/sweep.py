@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
+from scipy.stats import t as student_t
 
 from metahpo.engine import StepCount
 from metahpo.fewshot.curves import losses_by_step
@@ -183,7 +183,8 @@ def _interval(values: Losses) -> float:
     """Return half the width of the 95% confidence interval of a mean of few values."""
     if len(values) < 2:
         return np.nan
-    return float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    widest = student_t.ppf(0.975, len(values) - 1)  # in standard errors
+    return float(widest * values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def _priced(records: Sequence[Record], price: float) -> Losses:
