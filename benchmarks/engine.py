@@ -56,7 +56,7 @@ class Setting:
     steps: int
     goals: Mapping[str, float]  # times the plain loop, by contestant
     turn: tuple[int, int]  # iterations of the engine, and of the plain loop
-    parts: int = 1
+    images: bool = False
     compiled: bool = False
 
 
@@ -96,11 +96,13 @@ def pictures(queries: int) -> TaskSource:
 
 
 def conv4(steps: int, queries: int, goals: Mapping[str, float], turn: int) -> Setting:
-    """Return a setting of 32 tasks; in parts of 8, their activations stay near the processor."""
+    """Return a setting of 32 tasks."""
     name = f"Conv4, 5-way 1-shot, 32 tasks, queries a class: {queries}, steps: {steps}"
     source = partial(pictures, queries)
     loss = "cross_entropy"
-    return Setting(name, Conv4(5), PlainConv4, source, loss, 32, steps, goals, (turn, turn), 4)
+    return Setting(
+        name, Conv4(5), PlainConv4, source, loss, 32, steps, goals, (turn, turn), images=True
+    )
 
 
 SETTINGS = (
@@ -152,7 +154,9 @@ def plain_loop(setting: Setting) -> Callable[[int], None]:
     return run
 
 
-def engine(setting: Setting, *, parts: int = 1, compiled: bool = False) -> Callable[[int], None]:
+def engine(
+    setting: Setting, *, parts: int | None = None, compiled: bool = False
+) -> Callable[[int], None]:
     """Return the engine's training, as a function of the number of iterations."""
     learner = MetaLearner(
         setting.net,
@@ -161,11 +165,11 @@ def engine(setting: Setting, *, parts: int = 1, compiled: bool = False) -> Calla
         transductive=True,
         device="cpu",
     )
-    objective = Objective(learner.task_losses, RULE, setting.steps, compile=compiled)
+    objective = Objective(learner.task_losses, RULE, setting.steps, compile=compiled, parts=parts)
     source = setting.source()
 
     def run(iterations: int) -> None:
-        options = OuterOptions(iterations=iterations, tasks=setting.tasks, accumulate=parts)
+        options = OuterOptions(iterations=iterations, tasks=setting.tasks)
         train(learner.parameters, objective, source, options=options)
 
     return run
@@ -181,8 +185,8 @@ def seconds(run: Callable[[int], None], iterations: int) -> float:
 def contest(setting: Setting, rounds: int) -> dict[str, Any]:
     """Let all contestants of a setting take turns, and return their iterations a second."""
     contestants = {"plain loop": plain_loop(setting), "engine": engine(setting)}
-    if setting.parts > 1:
-        contestants[f"engine, in {setting.parts} parts"] = engine(setting, parts=setting.parts)
+    if setting.images:
+        contestants["engine, in one part"] = engine(setting, parts=1)
     if setting.compiled:
         contestants["engine, compiled"] = engine(setting, compiled=True)
     turns = {name: setting.turn[name == "plain loop"] for name in contestants}

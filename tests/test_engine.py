@@ -31,6 +31,7 @@ from metahpo.engine import (
     train,
     unroll,
 )
+from metahpo.engine.portions import Portions, kept_bytes
 
 DOUBLE = torch.float64
 
@@ -459,19 +460,56 @@ def test_start_rate_and_step_count_find_the_known_answer() -> None:
             assert float(done.parameters["theta.w"]) == pytest.approx(1.0, abs=0.2)
 
 
-def test_accumulated_parts_give_the_gradients_of_the_whole() -> None:
+def test_the_parts_of_a_batch_give_the_gradients_of_the_whole() -> None:
+    """Parts of unequal size, and a learned step count, whose logits are averaged, too."""
     rule = InnerRule(rate=0.1, learned=True)
-    objective = Objective(Shifts().losses, rule, 1)
-    ends = [
-        train(
-            shift_parameters(rule),
-            objective,
-            Shifts(),
-            options=replace(OPTIONS, iterations=20, accumulate=parts),
-        ).parameters["theta.w"]
-        for parts in (1, 3)
-    ]
-    assert torch.allclose(*ends, rtol=1e-4)
+    parameters = {
+        name: p.requires_grad_()
+        for name, p in (shift_parameters(rule, 2) | {"steps.logits": torch.zeros(3)}).items()
+    }
+    episodes = Shifts().sample(7, chance())
+    whole, *others = (
+        Objective(Shifts().losses, rule, StepCount(2, price=0.1), parts=parts)(
+            parameters, episodes, 0.5
+        )
+        for parts in (1, 3, 7)
+    )
+    assert set(whole[0]) == set(parameters)
+    for gradients, loss in others:
+        assert torch.allclose(loss, whole[1], rtol=1e-5)
+        for name, gradient in whole[0].items():
+            assert torch.allclose(gradients[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_what_autograd_keeps_is_counted_once_a_tensor() -> None:
+    """Of a product it keeps both factors, of an exponential the value, of a sum nothing."""
+    x, w = torch.rand(1000, 10, requires_grad=True), torch.rand(10, 30, requires_grad=True)
+    assert kept_bytes(lambda: x @ w) == 4 * (1000 * 10 + 10 * 30)
+    assert kept_bytes(lambda: (x @ w).exp()) == 4 * (1000 * 10 + 10 * 30 + 1000 * 30)
+    assert kept_bytes(lambda: (x * x, x @ w)) == 4 * (1000 * 10 + 10 * 30)
+    assert kept_bytes(lambda: x.sum() + 1) == 0
+
+
+def test_batches_are_cut_where_they_outgrow_the_cache() -> None:
+    """By sizes: small tasks run at once, large ones in parts, down to one task."""
+    looked = []
+
+    def compute(parameters: Params, episodes: Episodes) -> Tensor:
+        looked.append(len(episodes))
+        return parameters["scale"] * episodes.support_x
+
+    def batch(numbers: int) -> Episodes:
+        x, y = torch.zeros(8, 1, numbers), torch.zeros(8, 1)
+        return Episodes(x, y, x, y)
+
+    portions = Portions(compute)
+    parameters = {"scale": torch.ones((), requires_grad=True)}
+    megabyte = 2**20 // 4
+    found = [portions(parameters, batch(n)) for n in (10, megabyte, 10 * megabyte)]
+    assert found == [1, 1, 3]  # of 80 MB
+    assert portions(parameters, batch(10 * megabyte)) == 3
+    assert looked == [1, 1, 1]  # one task of each size, once
+    assert portions(parameters, batch(100 * megabyte)) == 8
 
 
 def test_training_stops_early_and_keeps_the_best() -> None:

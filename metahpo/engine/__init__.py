@@ -6,7 +6,8 @@ over many tasks, where it starts (theta), how fast it goes (rates) and how far (
 Reading order: :mod:`.episodes` (a batch of tasks, and where they come from), :mod:`.rule`
 (:class:`InnerRule`: what one step does), :mod:`.inner` (:func:`unroll`: the steps),
 :mod:`.steps` (:class:`StepCount`: how many), :mod:`.objective` (:class:`Objective`: the outer
-gradients), :mod:`.outer` (:func:`train`: the loop that follows them).
+gradients, in the parts that :mod:`.portions` finds), :mod:`.outer` (:func:`train`: the loop that
+follows them).
 
 Nothing here knows of networks: parameters are a dict of tensors whose first dimension is the
 task, a loss is a function from them to one number a task::

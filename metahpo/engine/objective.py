@@ -20,6 +20,7 @@ from metahpo.engine.displacement import displacement
 from metahpo.engine.episodes import Episodes
 from metahpo.engine.implicit import implicit_gradient
 from metahpo.engine.inner import spread, unroll
+from metahpo.engine.portions import Portions
 from metahpo.engine.rule import InnerRule, Loss, Params
 from metahpo.engine.steps import StepCount
 
@@ -45,6 +46,9 @@ class Objective:
         Whether to trace the inner and outer backward passes into one graph and compile it.
     mixed_precision : bool, default=False
         Whether to compute in bfloat16 where that is safe; on CUDA alone.
+    parts : int or None, default=1
+        Parts that a batch of tasks is cut into, computed one after the other; None is one on a
+        GPU, and on a processor as many as keep a part's tensors in its cache.
 
     Raises
     ------
@@ -58,6 +62,7 @@ class Objective:
     outer: Outer = "query"
     compile: bool = False
     mixed_precision: bool = False
+    parts: int | None = 1
 
     def __post_init__(self) -> None:
         through = self.outer == "query" and self.rule.order != "implicit"
@@ -80,6 +85,25 @@ class Objective:
         progress : float
             Share of training that is over, in [0, 1].
         """
+        parts = self._portions(parameters, episodes) if self.parts is None else self.parts
+        if parts == 1:
+            return self._at_once(parameters, episodes, progress)
+        gradients: Params = {}
+        losses = []
+        for some in episodes.split(parts):
+            share = len(some) / len(episodes)
+            found, loss = self._at_once(parameters, some, progress)
+            losses.append(share * loss)
+            for name, gradient in found.items():
+                so_far = gradients.get(name)
+                gradients[name] = (
+                    share * gradient if so_far is None else so_far.add_(gradient, alpha=share)
+                )
+        return gradients, torch.stack(losses).sum()
+
+    def _at_once(
+        self, parameters: Params, episodes: Episodes, progress: float
+    ) -> tuple[Params, Tensor]:
         device = episodes.query_x.device
         mixed = self.mixed_precision and device.type == "cuda"
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
@@ -103,6 +127,13 @@ class Objective:
             gradients, _ = self._weighted(parameters, episodes, sound - 1, weights / weights.sum())
         gradients["steps.logits"] = count.logit_gradient(losses, logits, progress)
         return gradients, (weights * losses[: len(weights)]).sum() / weights.sum()
+
+    @cached_property
+    def _portions(self) -> Portions:
+        counts = self.steps.maximum + 1 if isinstance(self.steps, StepCount) else 1
+        most = self.steps.maximum if isinstance(self.steps, StepCount) else self.steps
+        weights = torch.ones(counts)
+        return Portions(lambda parameters, one: self._gradients(parameters, one, most, weights))
 
     @cached_property
     def _weighted(self) -> Callable[[Params, Episodes, int, Tensor], tuple[Params, Tensor]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import cos, inf, pi
+from math import cos, inf, isfinite, pi
 from typing import Protocol
 
 import torch
@@ -32,10 +32,10 @@ class OuterOptions:
     iterations : int, default=10_000
         Outer updates.
     tasks : int, default=25
-        Tasks an update, over all accumulated parts.
-    accumulate : int, default=1
-        Parts that a batch of tasks is cut into, to hold less in memory. On a processor, images
-        run faster where a part's activations fit in its cache.
+        Tasks an update, over all parts.
+    accumulate : int or None, default=None
+        Parts that a batch of tasks is cut into, whose gradients are summed. None is one on a GPU,
+        and on a processor as many as keep a part's tensors in its cache: images run faster then.
     learning_rate, rate_learning_rate, logit_learning_rate : float
         Of the initialisation, of the logarithms of the inner rates, of the step count's logits.
     warm_up : float, default=0.02
@@ -64,7 +64,7 @@ class OuterOptions:
 
     iterations: int = 10_000
     tasks: int = 25
-    accumulate: int = 1
+    accumulate: int | None = None
     learning_rate: float = 3e-3
     rate_learning_rate: float = 1e-2
     logit_learning_rate: float = 1e-2
@@ -80,15 +80,16 @@ class OuterOptions:
 
     def __post_init__(self) -> None:
         for name in ("iterations", "tasks", "accumulate", "validate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
         for name in ("learning_rate", "rate_learning_rate", "logit_learning_rate"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         for name in ("warm_up", "final"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be in [0, 1]")
-        if self.accumulate > self.tasks:
+        if self.accumulate is not None and self.accumulate > self.tasks:
             raise ValueError(f"accumulate ({self.accumulate}) exceeds tasks ({self.tasks})")
 
     def schedule(self, iteration: int) -> float:
@@ -237,27 +238,20 @@ class _Run:
         options, iteration = self.options, self.done.iteration
         device = next(iter(self.now.values())).device
         batch = tasks.sample(options.tasks, self.generator)
-        total: list[Tensor] = []
-        for p in self.now.values():
-            p.grad = None
-        for part in batch.split(options.accumulate):
-            found, loss = gradients(self.now, part.to(device), iteration / options.iterations)
-            share = len(part) / len(batch)
-            total.append(share * loss)
-            for name, gradient in found.items():
-                p = self.now[name]
-                p.grad = share * gradient if p.grad is None else p.grad + share * gradient
+        found, loss = gradients(self.now, batch.to(device), iteration / options.iterations)
+        for name, p in self.now.items():
+            p.grad = found.get(name)
         self.done.iteration += 1
         clip = inf if options.clip is None else options.clip
         norm = torch.nn.utils.clip_grad_norm_(list(self.now.values()), clip)
-        if bool(norm.isfinite()):
+        if isfinite(norm):
             factor = options.schedule(iteration)
             for group in self.optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
             self.optimizer.step()
         else:
             self.done.skipped += 1
-        return torch.stack(total).sum()
+        return loss
 
     def look(self, validate: Validate | None) -> None:
         """Judge the parameters on the meta-validation tasks, and keep them if they are best."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -46,6 +47,7 @@ from metahpo.fewshot.stored import StoredState, read_learner, write_learner
 
 LossName = Literal["mse", "cross_entropy"]
 _AT_ONCE = 100  # tasks that are adapted together where no gradient needs them all
+_INPUTS_AT_ONCE = 2**18  # numbers: on a processor, what is made of more images leaves its cache
 _VALIDATION = 200  # tasks that the step count is fixed on where the user gave none
 _VALIDATION_SEED = 2**31
 
@@ -190,6 +192,7 @@ class MetaLearner:
                 self.method.outer,
                 compile=options.compile,
                 mixed_precision=options.mixed_precision,
+                parts=options.accumulate,
             ),
             tasks,
             options=options,
@@ -354,7 +357,11 @@ class MetaLearner:
         return self._losses(parameters, episodes, self.method.maximum).mean(1)
 
     def _batches(self, episodes: Episodes) -> Iterator[Episodes]:
-        for batch in episodes.split(-(-len(episodes) // _AT_ONCE)):
+        tasks = _AT_ONCE
+        if torch.device(self.device).type == "cpu":
+            inputs = (episodes.support_x.numel() + episodes.query_x.numel()) // len(episodes)
+            tasks = max(1, min(tasks, _INPUTS_AT_ONCE // max(1, inputs)))
+        for batch in episodes.split(ceil(len(episodes) / tasks)):
             yield batch.to(self.device)
 
 

@@ -202,8 +202,11 @@ def _apply_linear(params: Params, name: str, x: Tensor) -> Tensor:
     weight, bias = params[f"{name}.weight"], params[f"{name}.bias"]
     if len(weight) != len(x):  # shared
         return x @ weight[0] + bias[0]
-    if weight.shape[1] == 1:  # a product of columns and rows is no work for a matrix product
+    # products with a single column or row are no work for a matrix product
+    if weight.shape[1] == 1:
         return torch.addcmul(bias[:, None], x, weight)
+    if weight.shape[2] == 1:
+        return (x * weight.transpose(1, 2)).sum(2, keepdim=True) + bias[:, None]
     return torch.baddbmm(bias[:, None], x, weight)
 
 
