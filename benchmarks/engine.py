@@ -194,13 +194,15 @@ def contest(setting: Setting, rounds: int) -> dict[str, Any]:
     speeds: dict[str, list[float]] = {name: [] for name in contestants}
     for _, (name, run) in itertools.product(range(rounds), contestants.items()):
         speeds[name].append(turns[name] / seconds(run, turns[name]))
-    plain = statistics.median(speeds["plain loop"])
+    plain = speeds["plain loop"]
     return {
         name: {
             "iterations_per_second": statistics.median(found),
             "least": min(found),
             "most": max(found),
-            "times_plain_loop": statistics.median(found) / plain,
+            "times_plain_loop": statistics.median(
+                one / beside for one, beside in zip(found, plain, strict=True)
+            ),
             "goal": setting.goals.get(name),
             "first_iteration_seconds": first[name],
         }
@@ -230,7 +232,7 @@ def page(facts: dict[str, Any]) -> str:
         f"`{facts['command']}`: one thread of {facts['machine']['cpu']} "
         f"({facts['machine']['cores']} cores), Python {platform.python_version()}, "
         f"torch {torch.__version__}. Whole iterations a second of processor time, second order; "
-        f"median, least and most of {facts['rounds']} turns.",
+        f"median, least and most of {facts['rounds']} turns, and the median of a turn's ratios.",
         "",
         "| setting | contestant | iterations / s | least to most | × plain loop | goal "
         "| first iteration, s |",
