@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -404,6 +404,22 @@ def test_one_trial_says_nothing_about_which_task_it_is_like(study: Study) -> Non
     first = study.prior().condition(study.phi[:1], study.X[:1], study.y[:1])
     assert first.task_weight[:-1] / first.task_weight[:-1].sum() == pytest.approx([0.5, 0.3, 0.2])
     assert first.trust == pytest.approx(1 - NULL_PRIOR)
+
+
+def test_among_many_tasks_none_like_it_has_the_share_that_it_is_believed_to_have(
+    study: Study,
+) -> None:
+    """Each of 500 tasks has little weight, but together they have most of it."""
+    T = 500
+    weights = np.random.default_rng(0).normal(size=(T, 3))
+    tasks = TaskPrior(weights, study.tasks.covariance, noise=0.1)
+    prior = replace(study.prior(), tasks=tasks, log_relevance=np.full(T, -np.log(T)))
+    for n in (1, 2, 6):
+        belief = prior.condition(study.phi[:n], study.X[:n], study.y[:n])
+        posterior = belief.posterior
+        evaluated = posterior.weight[0][posterior.task[0] == T].sum()
+        assert float(evaluated) == pytest.approx(belief.task_weight[-1])
+        assert float(posterior.weight.sum()) == pytest.approx(1.0)
 
 
 def test_studies_side_by_side_are_each_what_it_is_alone(study: Study) -> None:

@@ -44,12 +44,12 @@ _REACH = 10.0  # standard deviations within which quantiles are looked for
 _HALVINGS = 40
 _COPY = 0.3  # probability that the task is a copy of a training task; what is tried in common
 _COPIES = 32  # training tasks, the likeliest, of which that is thought
-_KEPT = 64  # components of the posterior mixture that are evaluated at candidates
+_KEPT = 128  # components of transfer, the heaviest, that are evaluated at candidates
 
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """The belief after n >= 1 trials: the heaviest components of the mixture, in their order."""
+    """The belief after n >= 1 trials: the components of the mixture that matter."""
 
     hypotheses: Hypotheses
     at: View
@@ -211,7 +211,7 @@ def condition(hypotheses: Hypotheses, told: Told) -> Posterior:
     """
     weighed = weigh(hypotheses, told)
     weight = torch.softmax(weighed.log_evidence, 1)
-    kept, index = weight.topk(min(_KEPT, weight.shape[1]), dim=1)  # (B, k)
+    kept, index = _kept(weight, weighed.transfer[0].numel())
     h, b, t = weighed.component(index)
     scale = told.scales.gather(1, b)
     like = weight[:, : weighed.transfer[0].numel()].reshape(weighed.transfer.shape).sum((1, 2))
@@ -229,12 +229,29 @@ def condition(hypotheses: Hypotheses, told: Told) -> Posterior:
         task=t,
         scale=scale,
         offset=offset,
-        weight=kept / kept.sum(1, keepdim=True),
+        weight=kept,
         residual=deviation,
         task_weight=torch.cat([like, null], dim=1),
         copy_weight=like,
         there=told.there,
         foretold=_foretold(told, t, scale, kept),
+    )
+
+
+def _kept(weight: Tensor, n_transfer: int) -> tuple[Tensor, Tensor]:
+    """Keep all null components, and the heaviest of transfer with the weight of all of these.
+
+    There are many components of transfer, each of little weight as long as there are few trials:
+    if the heaviest were kept whatever they are, nearly all might be null ones.
+    """
+    transfer, null = weight.tensor_split([n_transfer], dim=1)
+    heaviest, index = transfer.topk(min(_KEPT, n_transfer), dim=1)
+    tiny = torch.finfo(weight.dtype).tiny
+    whole = transfer.sum(1, keepdim=True) / heaviest.sum(1, keepdim=True).clamp(min=tiny)
+    rest = torch.arange(n_transfer, weight.shape[1], device=weight.device)
+    return (
+        torch.cat([heaviest * whole, null], dim=1),
+        torch.cat([index, rest.expand(len(weight), -1)], dim=1),
     )
 
 
