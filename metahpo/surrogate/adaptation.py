@@ -327,7 +327,7 @@ def _missed(trials: Told, new: View, y: Tensor, there: Tensor) -> Loss:
     stray = math.log(STRAY / _STRAY_WIDTH)
 
     def loss(hypotheses: Params) -> Tensor:
-        posterior = condition(hypotheses, trials)
+        posterior = condition(hypotheses, trials, learning=True)
         means, sds = posterior.components(new, noisy=True)
         u = (y[..., None] - means) / sds
         log = -0.5 * u.square() - (sds / unit[..., None]).log() - 0.5 * math.log(2 * math.pi)

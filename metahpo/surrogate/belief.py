@@ -45,6 +45,7 @@ _HALVINGS = 40
 _COPY = 0.3  # probability that the task is a copy of a training task; what is tried in common
 _COPIES = 32  # training tasks, the likeliest, of which that is thought
 _KEPT = 128  # components of transfer, the heaviest, that are evaluated at candidates
+_LEARNED_FROM = 64  # components that a gradient passes through
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +201,7 @@ class Posterior:
         return (copied @ weight[..., None])[..., 0]
 
 
-def condition(hypotheses: Hypotheses, told: Told) -> Posterior:
+def condition(hypotheses: Hypotheses, told: Told, *, learning: bool = False) -> Posterior:
     """Condition the prior on studies' trials.
 
     Parameters
@@ -208,10 +209,17 @@ def condition(hypotheses: Hypotheses, told: Told) -> Posterior:
     hypotheses : dict of Tensor
         With the leading dimension of the studies.
     told : Told
+    learning : bool, default=False
+        Whether to keep the heaviest components alone, for a gradient: what weighs nothing has
+        none.
     """
     weighed = weigh(hypotheses, told)
     weight = torch.softmax(weighed.log_evidence, 1)
-    kept, index = _kept(weight, weighed.transfer[0].numel())
+    if learning:
+        kept, index = weight.topk(min(_LEARNED_FROM, weight.shape[1]), dim=1)  # (B, k)
+        kept = kept / kept.sum(1, keepdim=True)
+    else:
+        kept, index = _kept(weight, weighed.transfer[0].numel())
     h, b, t = weighed.component(index)
     scale = told.scales.gather(1, b)
     like = weight[:, : weighed.transfer[0].numel()].reshape(weighed.transfer.shape).sum((1, 2))
