@@ -326,9 +326,10 @@ def test_the_implicit_gradient_is_that_of_the_inner_optimum(adapted: tuple[str, 
 # learned step counts
 
 
-def test_the_gradient_of_the_logits_is_that_of_the_priced_loss() -> None:
+@pytest.mark.parametrize("first", [3.0, -3.0])  # a log density may be negative
+def test_the_gradient_of_the_logits_is_that_of_the_priced_loss(first: float) -> None:
     count = StepCount(4, price=0.1, entropy=0.2, annealed=0.5)
-    losses = torch.tensor([3.0, 2.0, 0.5, 0.4, 0.45], dtype=DOUBLE)
+    losses = first + torch.tensor([0.0, -1.0, -2.5, -2.6, -2.55], dtype=DOUBLE)
     logits = torch.tensor([0.1, -0.2, 0.3, 0.0, 1.0], dtype=DOUBLE, requires_grad=True)
     for progress, beta in ((0.0, 0.2 * 3), (0.25, 0.1 * 3), (0.5, 0.0), (0.9, 0.0)):
         p = torch.softmax(logits, 0)
@@ -383,6 +384,12 @@ def test_late_steps_that_explode_do_not_touch_the_gradients(rate: float) -> None
     assert float(found["theta.w"]) == pytest.approx(-2.0)
     assert float(found["rate.all"]) == 0.0
     assert found["steps.logits"][0] < 0 < found["steps.logits"][1]  # downhill is towards 0 steps
+
+
+@pytest.mark.parametrize("first", [1.0, -1.0])
+def test_a_count_is_sound_unless_its_loss_rose_by_a_multiple_of_its_size(first: float) -> None:
+    rises = torch.tensor([0.0, -0.5, 8.9, 9.1, -0.5])
+    assert StepCount(4, explosion=10.0).sound(first + rises) == 3
 
 
 def test_the_best_count_is_the_cheapest_and_never_one_that_exploded() -> None:

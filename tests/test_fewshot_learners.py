@@ -15,7 +15,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metahpo.engine import Episodes, InnerRule, Objective, OuterOptions, Params, StepCount
+from metahpo.engine import (
+    Episodes,
+    InnerRule,
+    Loss,
+    Objective,
+    OuterOptions,
+    Params,
+    StepCount,
+)
 from metahpo.fewshot.learners import MetaLearner
 from metahpo.fewshot.method import METHODS, Method
 from metahpo.fewshot.nets import MLP, Conv4
@@ -217,6 +225,21 @@ def test_fit_goes_on_from_where_the_learner_stands() -> None:
     learner.fit(Lines(), options=replace(OPTIONS, learning_rate=1e-3, iterations=20))
     after = learner.losses(Lines().sample(50, torch.Generator().manual_seed(5)))[-1].mean()
     assert float(after) < 1.5 * float(before)
+
+
+def test_fit_computes_a_batch_in_as_many_parts_as_it_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learner = MetaLearner(NET, LEARNERS["maml"], device="cpu")
+    losses, sizes = learner.task_losses, list[int]()
+
+    def watched(episodes: Episodes) -> tuple[Loss, Loss]:
+        sizes.append(len(episodes))
+        return losses(episodes)
+
+    monkeypatch.setattr(learner, "task_losses", watched)
+    learner.fit(Lines(), options=OuterOptions(iterations=1, tasks=6, accumulate=3))
+    assert sizes == [2, 2, 2]
 
 
 KILLED = """

@@ -39,14 +39,15 @@ class StepCount:
     price : float, default=0.0
         What a step costs, in units of the query loss: a further step must lower the loss by more.
     entropy : float, default=0.3
-        beta at the start, relative to the query loss without adaptation.
+        beta at the start, relative to the size of the query loss without adaptation.
     annealed : float, default=0.6
         Share of training after which beta is 0.
     tail : float, default=0.01
         Steps are not unrolled once all later counts together have less probability.
     explosion : float, default=10.0
         A count whose loss is not finite, or more than this many times the loss without
-        adaptation, is left out of (1) with all later ones; (2) sees it at that limit.
+        adaptation, is left out of (1) with all later ones; (2) sees it at that limit. Where that
+        loss is negative, as a log density's may be, it may rise by as much as if it were not.
 
     Raises
     ------
@@ -86,7 +87,7 @@ class StepCount:
         losses : Tensor, shape (k + 1,)
             Query losses after 0 … k steps; k may stop short of K_max.
         """
-        good = losses.isfinite() & (losses <= self.explosion * losses[0])
+        good = losses.isfinite() & (losses <= self._limit(losses[0]))
         good[0] = True
         return int(good.long().cumprod(0).sum())
 
@@ -102,15 +103,19 @@ class StepCount:
             Share of training that is over, in [0, 1].
         """
         losses = losses.detach().to(logits)
-        limit = self.explosion * losses[0]
+        limit = self._limit(losses[0])
         seen = torch.where(losses.isfinite(), losses, limit).clamp(max=limit)
         unseen = seen[-1:].expand(self.maximum + 1 - len(seen))
         steps = torch.arange(self.maximum + 1, device=losses.device)
         priced = torch.cat([seen, unseen]) + self.price * steps
-        beta = self.entropy * losses[0] * max(0.0, 1 - progress / self.annealed)
+        beta = self.entropy * losses[0].abs() * max(0.0, 1 - progress / self.annealed)
         log_p = torch.log_softmax(logits.detach(), 0)
         p, value = log_p.exp(), priced + beta * log_p
         return p * (value - (p * value).sum())
+
+    def _limit(self, unadapted: Tensor) -> Tensor:
+        """Return the loss beyond which a count has exploded."""
+        return unadapted + (self.explosion - 1) * unadapted.abs()
 
     def best(self, losses: Tensor) -> int:
         """Return the count of least priced loss, given the losses after 0 … K_max steps."""
