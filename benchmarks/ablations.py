@@ -60,9 +60,9 @@ def without_learned_start(model: MetaModel) -> MetaModel:
 
 def without_local(model: MetaModel) -> MetaModel:
     """Let the transfer hypotheses have no task-local process; the null ones keep theirs."""
-    local = model.adaptation.tensors()["adaptation.theta.local"].copy()
-    local[: len(model.adaptation.theta["deep"])] = NOTHING
-    return with_adaptation(model, theta_local=local)
+    return with_adaptation(
+        model, theta_local=np.full(len(model.adaptation.theta["local"]), NOTHING)
+    )
 
 
 def without_particles(model: MetaModel) -> MetaModel:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from metahpo.surrogate import adaptation
 from metahpo.surrogate.adaptation import (
     RULE,
     Adaptation,
@@ -16,7 +17,7 @@ from metahpo.surrogate.adaptation import (
     learn_adaptation,
     surprise,
 )
-from metahpo.surrogate.hypotheses import Told, View, initial_hypotheses
+from metahpo.surrogate.hypotheses import Told, View, Weighed, initial_hypotheses, weigh_null
 from metahpo.surrogate.kernels import matern52
 from metahpo.surrogate.scale import ScalePrior
 
@@ -44,21 +45,23 @@ def tasks() -> list[HeldOutTask]:
 
 @pytest.fixture(scope="module")
 def learned(tasks: list[HeldOutTask]) -> Adaptation:
-    adaptation = learn_adaptation(tasks, SCALE, device="cpu", seed=0)
-    assert adaptation is not None
-    return adaptation
+    learned = learn_adaptation(tasks, SCALE, device="cpu", seed=0)
+    assert learned is not None
+    return learned
 
 
-def told(task: HeldOutTask, n: int) -> Told:
+def told(task: HeldOutTask, n: int) -> tuple[Told, Weighed]:
+    """Its first trials, and what the null hypotheses make of them."""
     scales, log_scales = SCALE.grid(task.y[:n])
     at = View(*(getattr(task.view, part)[:, :n] for part in ("X", "mean", "root")))
     rest = (task.log_relevance, scales, log_scales)
-    return Told(
+    trials = Told(
         at,
         torch.from_numpy(task.y[None, :n]),
         torch.ones(1, n, dtype=torch.bool),
         *(torch.from_numpy(values)[None] for values in rest),
     )
+    return trials, weigh_null(trials)
 
 
 def test_what_made_the_tasks_is_found(learned: Adaptation) -> None:
@@ -78,7 +81,7 @@ def test_scores_to_come_are_foretold_better(learned: Adaptation) -> None:
     for task in (smooth_task(rng) for _ in range(10)):
         trials = told(task, 60)  # all of it, as the evidence of 60 trials
         before, after = (
-            float(surprise(trials)(one.hypotheses(trials)))
+            float(surprise(*trials)(one.hypotheses(*trials)))
             for one in (Adaptation.unlearned(2), learned)
         )
         gains.append(before - after)
@@ -92,15 +95,15 @@ def test_inner_steps_make_the_trials_less_surprising(tasks: list[HeldOutTask]) -
         trials = told(task, 30)
         losses = []
         for steps in (0, 1, 5, 20):
-            moved = Adaptation(start, RULE.initial_log_rates(start, 1), steps).hypotheses(trials)
-            losses.append(float(surprise(trials)(moved)))
+            moved = Adaptation(start, RULE.initial_log_rates(start, 1), steps).hypotheses(*trials)
+            losses.append(float(surprise(*trials)(moved)))
         assert losses == sorted(losses, reverse=True)
 
 
 def test_a_step_that_leads_nowhere_is_not_taken(tasks: list[HeldOutTask]) -> None:
     start = initial_hypotheses(2)
     rates = {name: rate + 100 for name, rate in RULE.initial_log_rates(start, 1).items()}
-    moved = Adaptation(start, rates, 3).hypotheses(told(tasks[0], 10))
+    moved = Adaptation(start, rates, 3).hypotheses(*told(tasks[0], 10))
     for name, value in moved.items():
         assert value.isfinite().all()
         assert ((value[0] - start[name]).abs() <= 3).all()
@@ -126,14 +129,26 @@ def test_too_few_tasks_teach_nothing(tasks: list[HeldOutTask]) -> None:
     assert learn_adaptation(constant, SCALE, device="cpu", seed=0) is None
 
 
+def test_it_says_so_when_it_could_not_learn(
+    tasks: list[HeldOutTask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adaptation, "_OUTER", replace(adaptation._OUTER, iterations=5))
+
+    def absurd(task: HeldOutTask) -> HeldOutTask:  # what is foretold is no number, once squared
+        return replace(task, view=replace(task.view, mean=1e200 * task.view.X))
+
+    with pytest.warns(UserWarning, match="5 of 5 .* hardly learned"):
+        learn_adaptation([absurd(task) for task in tasks], SCALE, device="cpu", seed=0)
+
+
 def test_another_space_takes_the_length_scales_of_the_parameters_it_shares() -> None:
     theta = initial_hypotheses(3)
-    theta["length"] = torch.log(torch.tensor([[1.0, 2.0, 4.0]] * 4, dtype=torch.float64))
-    adaptation = Adaptation(theta, RULE.initial_log_rates(theta, 1), 0)
+    theta["length"] = torch.log(torch.tensor([[1.0, 2.0, 4.0]], dtype=torch.float64))
+    learned = Adaptation(theta, RULE.initial_log_rates(theta, 1), 0)
     known = {"a": slice(0, 1), "b": slice(1, 3)}
-    assert adaptation.on_columns(known, dict(known)) is adaptation
+    assert learned.on_columns(known, dict(known)) is learned
     other = {"new": slice(0, 1), "b": slice(1, 3), "a": slice(3, 4)}
-    length = adaptation.on_columns(known, other).theta["length"].exp()
+    length = learned.on_columns(known, other).theta["length"].exp()
     # what is not known is neither short nor long: the geometric mean
     np.testing.assert_allclose(length[0], [2.0, 2.0, 4.0, 1.0])
     nothing = Adaptation.unlearned(0).on_columns({}, other)

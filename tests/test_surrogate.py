@@ -17,12 +17,14 @@ from scipy.integrate import trapezoid
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 from scipy.stats import t as student_t
-from sklearn.gaussian_process.kernels import Matern
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
+from metahpo.surrogate import belief as belief_module
 from metahpo.surrogate.adaptation import RULE, STRAY, Adaptation
 from metahpo.surrogate.belief import condition
 from metahpo.surrogate.features import FeatureNet, FeatureOptions, train_features
-from metahpo.surrogate.hypotheses import NULL_PRIOR, Told
+from metahpo.surrogate.hypotheses import NULL_PRIOR, Told, null_hypotheses, weigh_null
 from metahpo.surrogate.kernels import matern52
 from metahpo.surrogate.relevance import Relevance, fit_relevance
 from metahpo.surrogate.scale import ScalePrior
@@ -195,14 +197,14 @@ def test_the_local_kernel_is_the_matern_kernel(seed: int, longest: float) -> Non
 # ---------------------------------------------------------------------- belief
 
 SCALE = ScalePrior(mean=np.log(0.3), sd=0.6)
-NOISE, LENGTH = np.array([0.05, 0.1, 0.2]), np.array([[0.7, 0.4], [0.3, 0.5], [2.0, 1.0]])
+NOISE, LENGTH = 0.05, np.array([0.7, 0.4])
 PROFILES = np.linspace(0, 1, 33) ** np.array([[0.3], [1.0], [4.0]])
-DEEP, LOCAL = 0.4, np.array([0.3, 1.0, 0.8])  # the second and the third are null hypotheses
+DEEP, LOCAL = 0.4, 0.3
 
 
-def fixed(deep: float, local: Array, noise: Array, length: Array) -> Adaptation:
-    """Hypotheses that no trial moves."""
-    named = {"deep": np.array([deep]), "local": local, "noise": noise, "length": length}
+def fixed() -> Adaptation:
+    """One hypothesis of transfer that no trial moves."""
+    named = {"deep": [DEEP], "local": [LOCAL], "noise": [NOISE], "length": LENGTH[None]}
     theta = {name: torch.from_numpy(np.log(value)) for name, value in named.items()}
     return Adaptation(theta, RULE.initial_log_rates(theta, 1), steps=0)
 
@@ -219,8 +221,7 @@ class Study:
     new: tuple[Array, Array]
 
     def prior(self, scale: ScalePrior = SCALE) -> Prior:
-        adaptation = fixed(DEEP, LOCAL, NOISE, LENGTH)
-        return Prior(self.tasks, scale, adaptation, self.log_relevance, bends(PROFILES))
+        return Prior(self.tasks, scale, fixed(), self.log_relevance, bends(PROFILES))
 
     def belief(self, y: Array | None = None, scale: ScalePrior = SCALE) -> StudyBelief:
         return self.prior(scale).condition(self.phi, self.X, self.y if y is None else y)
@@ -253,6 +254,12 @@ class Component:
     """Share of the scores' variance that the task tells, before conditioning."""
 
 
+def log_density(deviation: Array, covariance: Array) -> float:
+    """Of a normal distribution; scipy's refuses covariances that a wide offset dominates."""
+    log_det = np.linalg.slogdet(2 * np.pi * covariance)[1]
+    return float(-0.5 * (log_det + deviation @ np.linalg.solve(covariance, deviation)))
+
+
 def brute_force(study: Study, offset_sd: float = 100.0) -> list[Component]:
     """Condition one dense Gaussian after the other, under a wide prior on the offset a."""
     X = np.concatenate([study.X, study.new[1]])
@@ -261,24 +268,28 @@ def brute_force(study: Study, offset_sd: float = 100.0) -> list[Component]:
     components = []
     scales = SCALE.grid(study.y)[0]
     steps = np.gradient(np.log(scales))  # the quadrature over log b
-    for h, (b, step), t in product(range(3), zip(scales, steps, strict=True), range(T + 1)):
-        if (h > 0) != (t == T):
-            continue
+    null = {name: value.exp().numpy() for name, value in null_hypotheses(2, n).items()}
+    nulls = list(zip(null["local"], null["noise"], null["length"], strict=True))
+    kinds = [(t, (LOCAL, NOISE, LENGTH)) for t in range(T)] + [(T, kind) for kind in nulls]
+    for (t, (variance, share, length)), (b, step) in product(
+        kinds, zip(scales, steps, strict=True)
+    ):
         deep = (DEEP if t < T else 0.0) * phi @ study.tasks.covariance @ phi.T
-        local = LOCAL[h] * Matern(LENGTH[h], nu=2.5)(X)
-        K = b**2 * (deep + local) + offset_sd**2
-        noise = b**2 * NOISE[h] * np.eye(n)
+        K = b**2 * (deep + variance * Matern(length, nu=2.5)(X)) + offset_sd**2
+        noise = b**2 * share * np.eye(n)
         mean = b * phi @ study.tasks.weights[t] if t < T else np.zeros(len(X))
         gain = np.linalg.solve(K[:n, :n] + noise, K[:n]).T
         scale_weight = student_t.logpdf(np.log(b), 3, SCALE.mean, SCALE.sd) + np.log(step)
         prior = (
-            np.log(NULL_PRIOR / 2) if t == T else (np.log1p(-NULL_PRIOR) + study.log_relevance[t])
+            np.log(NULL_PRIOR / len(nulls))
+            if t == T
+            else np.log1p(-NULL_PRIOR) + study.log_relevance[t]
         )
-        evidence = multivariate_normal(mean[:n], K[:n, :n] + noise).logpdf(study.y)
+        evidence = log_density(study.y - mean[:n], K[:n, :n] + noise)
         components.append(
             Component(
                 task=t,
-                noise=b**2 * NOISE[h],
+                noise=b**2 * share,
                 log_weight=evidence + prior + scale_weight,
                 mean=(mean + gain @ (study.y - mean[:n]))[n:],
                 covariance=(K - gain @ K[:n])[n:, n:],
@@ -290,11 +301,19 @@ def brute_force(study: Study, offset_sd: float = 100.0) -> list[Component]:
     return components
 
 
+@pytest.fixture
+def whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let everything be evaluated at candidates, however unlikely."""
+    monkeypatch.setattr(belief_module, "_NULLS", 1000)
+    monkeypatch.setattr(belief_module, "_KEPT", (10_000, 10_000))
+
+
 def weights_of(components: list[Component]) -> Array:
     log = np.array([component.log_weight for component in components])
     return np.exp(log - logsumexp(log))
 
 
+@pytest.mark.usefixtures("whole")
 def test_the_belief_is_the_mixture_of_dense_gaussian_processes(study: Study) -> None:
     components = brute_force(study)
     weights, belief = weights_of(components), study.belief()
@@ -313,6 +332,7 @@ def test_the_belief_is_the_mixture_of_dense_gaussian_processes(study: Study) -> 
     np.testing.assert_allclose(uncertainty, sd, rtol=1e-2)
 
 
+@pytest.mark.usefixtures("whole")
 def test_quantiles_are_those_of_noisy_scores(study: Study) -> None:
     components, levels = brute_force(study), (0.025, 0.1, 0.5, 0.9)
     weights = weights_of(components)
@@ -335,6 +355,7 @@ def worth_on(task: int, z: Array) -> Array:
     return np.interp(z, knots, shares) + beyond + 0.03 * z
 
 
+@pytest.mark.usefixtures("whole")
 def test_expected_improvement_is_the_integral_it_stands_for(study: Study) -> None:
     components = brute_force(study)
     weights, best = weights_of(components), study.y.max()
@@ -359,7 +380,7 @@ def test_expected_improvement_is_the_integral_it_stands_for(study: Study) -> Non
         deviating = sum(
             weight * improved(c, i)
             for weight, c in zip(weights, components, strict=True)
-            if weight > 1e-7
+            if weight > 1e-10
         )
         exact = 0.7 * deviating + 0.3 * sum(copies[t] * copied(t, i) for t in range(3))
         assert gain[i] == pytest.approx(exact, rel=1e-2, abs=1e-7)
@@ -422,6 +443,19 @@ def test_among_many_tasks_none_like_it_has_the_share_that_it_is_believed_to_have
         assert float(posterior.weight.sum()) == pytest.approx(1.0)
 
 
+def test_the_likeliest_components_stand_for_all(
+    study: Study, request: pytest.FixtureRequest
+) -> None:
+    few = study.belief()
+    request.getfixturevalue("whole")
+    mixture = study.belief()
+    assert few.posterior.weight.shape[1] < mixture.posterior.weight.shape[1] / 10
+    np.testing.assert_allclose(few.task_weight, mixture.task_weight)
+    (mean, sd), (exact, exact_sd) = few.predict(*study.new), mixture.predict(*study.new)
+    assert (np.abs(mean - exact) < 0.1 * exact_sd).all()
+    np.testing.assert_allclose(sd, exact_sd, rtol=0.1)
+
+
 def test_studies_side_by_side_are_each_what_it_is_alone(study: Study) -> None:
     prior, lengths = study.prior(), (6, 3, 1)
     together = Told.side_by_side(
@@ -430,7 +464,8 @@ def test_studies_side_by_side_are_each_what_it_is_alone(study: Study) -> None:
     # what stands where no trial is must not matter
     together.y[~together.there] = 7.0
     together.at.X[~together.there] = 7.0
-    posterior = condition(prior.adaptation.hypotheses(together), together)
+    null = weigh_null(together)
+    posterior = condition(prior.adaptation.hypotheses(together, null), together, null)
     new = prior.view(*study.new).expand(3)
     gains = posterior.expected_improvement(new, torch.from_numpy(prior.bends))
     trusts = posterior.trust
@@ -441,6 +476,33 @@ def test_studies_side_by_side_are_each_what_it_is_alone(study: Study) -> None:
 
 
 # ---------------------------------------------------------------------- with what is not learned
+
+
+def test_where_no_task_helps_the_columns_that_matter_are_found() -> None:
+    """As by a Gaussian process that knows its length scales are not all the same."""
+    rng = np.random.default_rng(0)
+    tasks = TaskPrior(rng.normal(size=(8, 5)), 0.1 * np.eye(5), noise=0.1)
+    equal, straight = np.full(8, -np.log(8)), bends(np.ones((8, 33)))
+    prior = Prior(tasks, ScalePrior(0.0, 0.5), Adaptation.unlearned(4), equal, straight)
+    X, phi = rng.random((225, 4)), rng.normal(size=(225, 5))
+    y = np.sin(6 * X[:, 0]) + 0.3 * X[:, 1]  # of four columns two matter, one of them little
+    belief = prior.condition(phi[:25], X[:25], y[:25])
+    assert belief.trust < 0.01
+    kernel = ConstantKernel() * Matern(0.7, nu=2.5) + WhiteKernel(0.01)
+    round_one = GaussianProcessRegressor(kernel, normalize_y=True).fit(X[:25], y[:25])
+    errors = [
+        np.abs(predicted - y[25:]).mean()
+        for predicted in (belief.predict(phi[25:], X[25:])[0], round_one.predict(X[25:]))
+    ]
+    assert errors[0] < 0.5 * errors[1]
+
+
+def test_many_trials_are_weighed_by_fewer_null_hypotheses() -> None:
+    """Each costs a matrix of n × n; those that are left are the same."""
+    few, many = null_hypotheses(3, 50), null_hypotheses(3, 1000)
+    assert 1 <= len(many["noise"]) < len(few["noise"]) == len(null_hypotheses(3, 1)["noise"])
+    for name, value in many.items():
+        torch.testing.assert_close(value, few[name][: len(value)], rtol=0, atol=0)
 
 
 def test_trials_tell_which_task_the_new_one_is_like() -> None:

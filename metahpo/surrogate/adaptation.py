@@ -19,6 +19,7 @@ x       (B, n, ·)   an example: its X (d), mean (T), root (R) and its task's lo
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -42,7 +43,15 @@ from metahpo.engine import (
     unroll,
 )
 from metahpo.surrogate.belief import condition
-from metahpo.surrogate.hypotheses import Hypotheses, Told, View, initial_hypotheses, weigh
+from metahpo.surrogate.hypotheses import (
+    Hypotheses,
+    Told,
+    View,
+    Weighed,
+    initial_hypotheses,
+    weigh,
+    weigh_null,
+)
 from metahpo.surrogate.scale import ScalePrior
 from metahpo.surrogate.scores import told
 
@@ -61,13 +70,16 @@ _OUTER = OuterOptions(
     logit_learning_rate=0.03,
 )
 _VALIDATION = 64  # episodes on which the number of steps is fixed
-_TRIALS = (3, 30)  # the least and the most trials of a study in training
+_TRIALS = (1, 30)  # the least and the most trials of a study in training
 _QUERIES = 30
 _PROMISING = 20  # configurations among which a study begins, or one in twenty
 _GOOD = 4.0  # how much likelier the best configuration is tried than the worst, as a logarithm
 _STRAY_WIDTH = 8.0  # of such a score's density, in standard deviations of the task's scores
 _FAR = 3.0  # how far the logarithms may move from where they start
+_LEAST_WEIGHT = 1e-300  # of a component in training: the logarithm of 0 has no gradient
+_LEAST_ROWS = 7  # of a task in training: enough to tell some from others
 _LEAST_TASKS = 4
+_MOST_SKIPPED = 0.1  # share of the outer steps
 
 
 Losses = Callable[[Episodes], tuple[Loss, Loss]]
@@ -95,8 +107,14 @@ class Adaptation:
         theta = initial_hypotheses(d)
         return cls(theta, RULE.initial_log_rates(theta, 1), steps=0)
 
-    def hypotheses(self, told: Told) -> Hypotheses:
+    def hypotheses(self, told: Told, null: Weighed) -> Hypotheses:
         """Adapt to studies' trials.
+
+        Parameters
+        ----------
+        told : Told
+        null : Weighed
+            The same trials by the null hypotheses: what these explain, nothing is adapted to.
 
         Returns
         -------
@@ -107,7 +125,7 @@ class Adaptation:
         if not self.steps:
             return start
         with torch.no_grad():
-            *_, end = unroll(start, surprise(told), RULE, self.log_rates, self.steps)
+            *_, end = unroll(start, surprise(told, null), RULE, self.log_rates, self.steps)
         return {
             name: torch.where(
                 value.isfinite(), value.clamp(start[name] - _FAR, start[name] + _FAR), start[name]
@@ -163,11 +181,11 @@ class Adaptation:
         return cls(part(named, "theta"), part(named, "rate"), int(named["steps"]))
 
 
-def surprise(told: Told) -> Loss:
+def surprise(told: Told, null: Weighed) -> Loss:
     """Return the support loss: the trials' negative log evidence, a trial: (B,)."""
 
     def loss(hypotheses: Params) -> Tensor:
-        log: Tensor = weigh(hypotheses, told).log_evidence.logsumexp(1)
+        log = torch.logaddexp(weigh(hypotheses, told).log_evidence, null.log_evidence)
         return -log / told.there.sum(1)
 
     return loss
@@ -221,10 +239,16 @@ def learn_adaptation(
     def losses(episodes: Episodes) -> tuple[Loss, Loss]:
         return studies.losses(episodes, scale)
 
-    learned = train(
+    done = train(
         start, Objective(losses, RULE, COUNT), studies, options=replace(_OUTER, seed=seed)
-    ).parameters
-    theta, rates = part(learned, "theta"), part(learned, "rate")
+    )
+    if done.skipped > _MOST_SKIPPED * done.iteration:
+        warnings.warn(
+            f"{done.skipped} of {done.iteration} steps of learning the adaptation were skipped, "
+            "since their gradient was not finite; it is hardly learned",
+            stacklevel=2,
+        )
+    theta, rates = part(done.parameters, "theta"), part(done.parameters, "rate")
     steps = _steps(theta, rates, losses, studies, seed)
     return Adaptation(theta, rates, steps).to("cpu")
 
@@ -245,7 +269,7 @@ class _Studies:
 
     def __init__(self, tasks: Sequence[HeldOutTask]) -> None:
         # too few to judge by, or nothing to tell apart
-        self._tasks = [t for t in tasks if len(t.y) > 2 * _TRIALS[0] and np.ptp(t.y) > 0]
+        self._tasks = [t for t in tasks if len(t.y) >= _LEAST_ROWS and np.ptp(t.y) > 0]
         self._x = [_columns(task) for task in self._tasks]
         if self._tasks:
             view = self._tasks[0].view
@@ -279,8 +303,10 @@ class _Studies:
             torch.from_numpy(np.stack(values)).to(y) for values in zip(*grids, strict=True)
         )
         trials = Told(at, y, there, log_relevance[:, 0], scales, log_scales)
+        null = weigh_null(trials)
         new, _ = self._view(episodes.query_x)
-        return surprise(trials), _missed(trials, new, episodes.query_y, episodes.query_mask)
+        asked = (new, episodes.query_y, episodes.query_mask)
+        return surprise(trials, null), _missed(trials, null, *asked)
 
     def _view(self, x: Tensor) -> tuple[View, Tensor]:
         X, mean, root, relevance = x.tensor_split(
@@ -310,14 +336,14 @@ def _as_a_study(task: HeldOutTask, n: int, rng: np.random.Generator) -> NDArray[
         keys[chosen] = -np.inf
         chosen.extend(np.argsort(-keys)[: min(count, N - len(chosen))].tolist())
 
-    draw(2, 1e3 * promising)
-    draw((n - 2) // 2, _GOOD * rank)
+    draw(min(n, 2), 1e3 * promising)
+    draw(max(n - 2, 0) // 2, _GOOD * rank)
     draw(n - len(chosen), np.zeros(N))
     draw(_QUERIES, _GOOD * rank * rng.integers(2))  # of every second study, good ones alone
     return np.array(chosen)
 
 
-def _missed(trials: Told, new: View, y: Tensor, there: Tensor) -> Loss:
+def _missed(trials: Told, null: Weighed, new: View, y: Tensor, there: Tensor) -> Loss:
     """Return the query loss: the negative log predictive density of scores, in units of z."""
     known = torch.cat([trials.there, there], dim=1).to(y.dtype)
     values = torch.cat([trials.y, y], dim=1)
@@ -327,11 +353,12 @@ def _missed(trials: Told, new: View, y: Tensor, there: Tensor) -> Loss:
     stray = math.log(STRAY / _STRAY_WIDTH)
 
     def loss(hypotheses: Params) -> Tensor:
-        posterior = condition(hypotheses, trials, learning=True)
+        posterior = condition(hypotheses, trials, null)
         means, sds = posterior.components(new, noisy=True)
         u = (y[..., None] - means) / sds
         log = -0.5 * u.square() - (sds / unit[..., None]).log() - 0.5 * math.log(2 * math.pi)
-        density = (log + posterior.weight[:, None].log()).logsumexp(-1)
+        weight = posterior.weight.clamp(min=_LEAST_WEIGHT).log()
+        density = (log + weight[:, None]).logsumexp(-1)
         density = torch.logaddexp(density + math.log1p(-STRAY), torch.full_like(density, stray))
         masked = torch.where(there, density, torch.zeros_like(density))
         return -masked.sum(1) / there.sum(1)

@@ -2,8 +2,8 @@
 
 The new task's response is z(x) = w·phi(x) + g(x) + noise, and its raw score y = a + b·z with
 unknown a and b > 0. The prior over w is a mixture with one component a training task, mean w_i
-and shared covariance tau·C; g is a Gaussian process with a Matérn kernel. Beside it stands a null
-component that knows no earlier task: w = 0. For a given hypothesis on (tau, kernel, noise) all
+and shared covariance tau·C; g is a Gaussian process with a Matérn kernel. Beside it stand null
+components that know no earlier task: w = 0. For a given hypothesis on (tau, kernel, noise) all
 components share one Cholesky factor; a is integrated out under a flat prior, b and the hypotheses
 are summed over, and the mixture is weighted by its evidence. Studies are computed side by side.
 
@@ -13,7 +13,8 @@ Notation
 name    shape           meaning
 ======= =============== =====================================================================
 B, n, m                 studies, trials, candidates
-T                       training tasks; the null component is number T
+T                       training tasks; null components are of number T
+H                       hypotheses: those of transfer, then the null ones that are kept
 k                       components of the mixture that are kept: (hypothesis, scale, task)
 L, o1   see hypotheses  Cholesky factor and L^-1 1 of each hypothesis
 ======= =============== =====================================================================
@@ -32,7 +33,6 @@ from metahpo.surrogate.hypotheses import (
     Told,
     View,
     Weighed,
-    chosen,
     covariance,
     variance,
     weigh,
@@ -44,8 +44,8 @@ _REACH = 10.0  # standard deviations within which quantiles are looked for
 _HALVINGS = 40
 _COPY = 0.3  # probability that the task is a copy of a training task; what is tried in common
 _COPIES = 32  # training tasks, the likeliest, of which that is thought
-_KEPT = 128  # components of transfer, the heaviest, that are evaluated at candidates
-_LEARNED_FROM = 64  # components that a gradient passes through
+_NULLS = 6  # null hypotheses, the likeliest, that are evaluated at candidates
+_KEPT = 128, 64  # the same of components, of transfer and null
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +90,13 @@ class Posterior:
         """
         mass = torch.zeros_like(self.ones[..., 0]).scatter_add(1, self.hypothesis, self.weight)
         leader = mass.argmax(1, keepdim=True)  # (B, 1)
+        studies = torch.arange(len(leader), device=leader.device)[:, None]
         weight = self.weight * (self.hypothesis == leader)
         weight, kept = weight.topk(min(n, weight.shape[1]), dim=1)
         return replace(
             self,
-            hypotheses=chosen(self.hypotheses, leader[:, 0]),
-            whiten=self.whiten[torch.arange(len(leader)), leader[:, 0]][:, None],
+            hypotheses={name: value[studies, leader] for name, value in self.hypotheses.items()},
+            whiten=self.whiten[studies, leader],
             ones=_rows(self.ones, leader),
             hypothesis=torch.zeros_like(kept),
             task=self.task.gather(1, kept),
@@ -170,7 +171,9 @@ class Posterior:
 
         return torch.stack([bisected(level) for level in levels], dim=-1)
 
-    def expected_improvement(self, new: View, bends: Tensor) -> Tensor:
+    def expected_improvement(
+        self, new: View, bends: Tensor, copied: Tensor | None = None
+    ) -> Tensor:
         """Return the expected improvement on the best so far at candidates: (B, m).
 
         In worth, see :mod:`metahpo.surrogate.worth`. The task may be a copy of a training task:
@@ -181,13 +184,17 @@ class Posterior:
         ----------
         new : View, of (B, m) candidates
         bends : Tensor, shape (T + 1, 1 + J)
+        copied : Tensor, shape (B, m), optional
+            :meth:`improvement_on_copies`, if it is known.
         """
         means, sds = self.components(new)
         offset, scale = self.offset[:, None], self.scale[:, None]
         best = (self.best[:, None] - self.offset) / self.scale
         gains = expected_gain((means - offset) / scale, sds / scale, best, bends[self.task])
         deviating = (gains * self.weight[:, None]).sum(-1)
-        return (1 - _COPY) * deviating + _COPY * self.improvement_on_copies(new, bends)
+        if copied is None:
+            copied = self.improvement_on_copies(new, bends)
+        return (1 - _COPY) * deviating + _COPY * copied
 
     def improvement_on_copies(self, new: View, bends: Tensor) -> Tensor:
         """Return what candidates add if the task is a copy of a training task: (B, m).
@@ -201,78 +208,74 @@ class Posterior:
         return (copied @ weight[..., None])[..., 0]
 
 
-def condition(hypotheses: Hypotheses, told: Told, *, learning: bool = False) -> Posterior:
+def condition(hypotheses: Hypotheses, told: Told, null: Weighed) -> Posterior:
     """Condition the prior on studies' trials.
 
     Parameters
     ----------
     hypotheses : dict of Tensor
-        With the leading dimension of the studies.
+        Of transfer, with the leading dimension of the studies.
     told : Told
-    learning : bool, default=False
-        Whether to keep the heaviest components alone, for a gradient: what weighs nothing has
-        none.
+    null : Weighed
+        The same trials by the null hypotheses.
     """
-    weighed = weigh(hypotheses, told)
-    weight = torch.softmax(weighed.log_evidence, 1)
-    if learning:
-        kept, index = weight.topk(min(_LEARNED_FROM, weight.shape[1]), dim=1)  # (B, k)
-        kept = kept / kept.sum(1, keepdim=True)
-    else:
-        kept, index = _kept(weight, weighed.transfer[0].numel())
-    h, b, t = weighed.component(index)
-    scale = told.scales.gather(1, b)
-    like = weight[:, : weighed.transfer[0].numel()].reshape(weighed.transfer.shape).sum((1, 2))
-    deviation, offset = _deviations(weighed, h, t, scale)
-    null = 1 - like.sum(1, keepdim=True)
-    one = torch.eye(weighed.factor.shape[-1]).to(weighed.factor)
+    like, null = weigh(hypotheses, told), null.likeliest(_NULLS)
+    evidence = torch.logaddexp(like.log_evidence, null.log_evidence)[:, None]
+    kinds = [
+        _components(weighed, evidence, told, most)
+        for weighed, most in zip((like, null), _KEPT, strict=True)
+    ]
+    n_like, T = like.ones.shape[1], told.at.mean.shape[-1]
+    kinds[1] |= {"hypothesis": n_like + kinds[1]["hypothesis"], "task": T + kinds[1]["task"]}
+    kept = {name: torch.cat([kind[name] for kind in kinds], dim=1) for name in kinds[0]}
+    of_tasks = (like.log - evidence[..., None, None]).exp().sum((1, 2))
+    of_none = (null.log_evidence[:, None] - evidence).exp()
+    factor = torch.cat([like.factor, null.factor], dim=1)
+    one = torch.eye(factor.shape[-1]).to(factor)
+    # a null hypothesis is one that gives the shared covariance no weight
+    without = torch.full_like(null.hypotheses["local"], -torch.inf)
     return Posterior(
-        hypotheses=hypotheses,
+        hypotheses={
+            name: torch.cat([value, null.hypotheses.get(name, without)], dim=1)
+            for name, value in hypotheses.items()
+        },
         at=_masked(told),
         best=told.y.masked_fill(~told.there, -torch.inf).amax(1),
         n=told.there.sum(1),
-        whiten=torch.linalg.solve_triangular(weighed.factor, one, upper=False),
-        ones=weighed.ones,
-        hypothesis=h,
-        task=t,
-        scale=scale,
-        offset=offset,
-        weight=kept,
-        residual=deviation,
-        task_weight=torch.cat([like, null], dim=1),
-        copy_weight=like,
+        whiten=torch.linalg.solve_triangular(factor, one, upper=False),
+        ones=torch.cat([like.ones, null.ones], dim=1),
+        task_weight=torch.cat([of_tasks, of_none], dim=1),
+        copy_weight=of_tasks,
         there=told.there,
-        foretold=_foretold(told, t, scale, kept),
+        foretold=_foretold(told, kept["task"], kept["scale"], kept["weight"]),
+        **kept,
     )
 
 
-def _kept(weight: Tensor, n_transfer: int) -> tuple[Tensor, Tensor]:
-    """Keep all null components, and the heaviest of transfer with the weight of all of these.
+def _components(weighed: Weighed, evidence: Tensor, told: Told, most: int) -> dict[str, Tensor]:
+    """Return the heaviest components of one kind, with the weight of all of that kind.
 
     There are many components of transfer, each of little weight as long as there are few trials:
     if the heaviest were kept whatever they are, nearly all might be null ones.
     """
-    transfer, null = weight.tensor_split([n_transfer], dim=1)
-    heaviest, index = transfer.topk(min(_KEPT, n_transfer), dim=1)
-    tiny = torch.finfo(weight.dtype).tiny
-    whole = transfer.sum(1, keepdim=True) / heaviest.sum(1, keepdim=True).clamp(min=tiny)
-    rest = torch.arange(n_transfer, weight.shape[1], device=weight.device)
-    return (
-        torch.cat([heaviest * whole, null], dim=1),
-        torch.cat([index, rest.expand(len(weight), -1)], dim=1),
-    )
-
-
-def _deviations(weighed: Weighed, h: Tensor, t: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Return L^-1 (y - a - b M) of each component, and its a."""
-    o1, y1 = _rows(weighed.ones, h), _rows(weighed.y, h)  # (B, k, n)
-    M1 = torch.nn.functional.pad(weighed.means, (0, 1))  # none of the tasks says 0
-    M1 = torch.nn.functional.pad(M1, (0, 0, 0, 0, 0, weighed.null.shape[1]))
+    log = weighed.log.flatten(1) - evidence
+    heaviest, index = log.topk(min(most, log.shape[1]), dim=1)  # (B, k)
+    whole = log.logsumexp(1, keepdim=True) - heaviest.logsumexp(1, keepdim=True)
+    G, T = weighed.log.shape[2:]
+    h, t = index // max(G * T, 1), index % max(T, 1)
+    scale = told.scales.gather(1, index // max(T, 1) % G)
     studies = torch.arange(len(h), device=h.device)[:, None]
-    M1 = M1[studies, h, :, t]  # (B, k, n)
-    deviation = y1 - scale[..., None] * M1
+    o1, M1 = _rows(weighed.ones, h), weighed.means[studies, h, :, t]  # (B, k, n)
+    deviation = _rows(weighed.y, h) - scale[..., None] * M1
     offset = (o1 * deviation).sum(-1) / o1.square().sum(-1)
-    return deviation - offset[..., None] * o1, offset
+    return {
+        "hypothesis": h,
+        "task": t,
+        "scale": scale,
+        "offset": offset,
+        "weight": (heaviest + whole).exp(),
+        "residual": deviation - offset[..., None] * o1,
+    }
 
 
 def _masked(told: Told) -> View:

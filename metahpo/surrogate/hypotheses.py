@@ -1,8 +1,10 @@
 """Hypotheses: how a new task may deviate from the training tasks, and what that costs its trials.
 
-Some hypotheses say that the task is like a training task, up to a shared covariance of weights and
-a task-local process; the others, the null hypotheses, that no training task helps. What they are
-is a dict of tensors, a leading dimension a study, so that an inner loop can move them.
+Those of transfer say that the task is like a training task, up to a shared covariance of weights
+and a task-local process. They are a dict of tensors, a leading dimension a study, so that an inner
+loop can move them. The null hypotheses say that no training task helps: Gaussian processes whose
+length scales and noise are a sample of what these may be, weighed by the trials. Nothing is
+learned of them, so that experience which misleads does not mislead them, too.
 
 Notation
 --------
@@ -10,16 +12,16 @@ Notation
 name     shape         meaning
 ======== ============= =====================================================================
 B                      studies side by side, each with trials of its own
-H, H_t                 hypotheses; the first H_t are of transfer, the rest null
+H                      hypotheses, of transfer or null
 n, T, G                trials, training tasks, values of the scale b
-deep     (B, H_t)      log tau: weight of the shared covariance
+deep     (B, H)        log tau: weight of the shared covariance; null hypotheses have none
 local    (B, H)        log variance of the local process
 noise    (B, H)        log variance of the noise, both in units of z
 length   (B, H, d)     log length scales of the local process
 K        (B, H, n, n)  covariance of z at the trials, noise included; L its Cholesky factor
 y1, o1   (B, H, n)     L^-1 y, L^-1 1
 M        (B, n, T)     what each training task says of z at the trials
-M1       (B, H_t, n, T) L^-1 M; the null hypotheses say 0
+M1       (B, H, n, T)  L^-1 M; null hypotheses have one column, of zeros
 ======== ============= =====================================================================
 """
 
@@ -28,37 +30,67 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
+import numpy as np
 import torch
+from scipy.special import ndtri
+from scipy.stats import qmc
 from torch import Tensor
 
 from metahpo.surrogate.kernels import matern52, mean_length
 
 Hypotheses = dict[str, Tensor]
 
-_TRANSFER = ((0.5, 0.3, 0.05, 1.0),)
-_NULL = ((1.0, 0.02, 0.6), (1.0, 0.005, 2.0), (1.0, 0.05, 2.0))
+_TRANSFER = (0.5, 0.3, 0.05, 1.0)  # tau, local variance, noise, length scale
+_NULLS = 64  # a power of two, for Sobol's sequence
+_NULL_NOISE = (0.01, 1.0)  # median of the variance, and deviation of its logarithm
+_NULL_LENGTH = (1.0, 0.7)  # the same of a length scale, in mean lengths
+_NULL_CELLS = 64 * 200**2  # of covariances: with many trials there are fewer null hypotheses
 _LEAST_NOISE = 1e-5  # variance, for the factorisation
-NULL_PRIOR = 0.1
+NULL_PRIOR = 0.05
 """Prior probability that no earlier task helps."""
 
 
 def initial_hypotheses(d: int) -> Hypotheses:
-    """Return the hypotheses before anything is learned, for `d` encoded columns.
+    """Return the hypotheses of transfer before anything is learned, for `d` encoded columns.
 
     Returns
     -------
     dict of Tensor
         Without the dimension of the studies.
     """
-    rows = [row[1:] for row in _TRANSFER] + list(_NULL)
-    local, noise, length = torch.tensor(rows, dtype=torch.float64).log().T
+    tau, local, noise, length = torch.tensor([_TRANSFER], dtype=torch.float64).log().T
+    length = (length + math.log(mean_length(d)))[:, None].repeat(1, d)
+    return {"deep": tau, "local": local, "noise": noise, "length": length}
+
+
+def null_hypotheses(d: int, n: int) -> Hypotheses:
+    """Return the null hypotheses for `d` encoded columns and `n` trials.
+
+    A quasi-random sample of length scales, each column its own, and of noise. Weighed by their
+    evidence they stand for one Gaussian process with all of that integrated out, as Snoek,
+    Larochelle and Adams, "Practical Bayesian optimization of machine learning algorithms", 2012,
+    do by Markov chains. The variance is that of z, which is known: one.
+
+    Returns
+    -------
+    dict of Tensor
+        Without the dimension of the studies, and without ``deep``.
+    """
+    normal = _sample(d + 1)[: max(1, min(_NULLS, _NULL_CELLS // max(n, 1) ** 2))]
+    (noise, noise_sd), (length, length_sd) = _NULL_NOISE, _NULL_LENGTH
     return {
-        "deep": torch.tensor([row[0] for row in _TRANSFER], dtype=torch.float64).log(),
-        "local": local.clone(),
-        "noise": noise.clone(),
-        "length": (length + math.log(mean_length(d)))[:, None].repeat(1, d),
+        "local": torch.zeros(len(normal), dtype=torch.float64),
+        "noise": math.log(noise) + noise_sd * normal[:, d],
+        "length": math.log(length * mean_length(d)) + length_sd * normal[:, :d],
     }
+
+
+@cache
+def _sample(d: int) -> Tensor:
+    """Return quasi-random normal deviates, the same ever: (nulls, d)."""
+    return torch.from_numpy(ndtri(qmc.Sobol(d, rng=np.random.default_rng(0)).random(_NULLS)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,101 +170,97 @@ class Told:
 
 @dataclass(frozen=True, eq=False)
 class Weighed:
-    """Trials by the light of hypotheses; see the module's notation."""
+    """Trials by the light of hypotheses, of transfer or null; see the module's notation."""
 
+    hypotheses: Hypotheses
     factor: Tensor  # (B, H, n, n) L
     ones: Tensor  # (B, H, n) o1
     y: Tensor  # (B, H, n) y1
-    means: Tensor  # (B, H_t, n, T) M1
-    transfer: Tensor  # (B, H_t, G, T) log evidence and prior probability of each component
-    null: Tensor  # (B, H - H_t, G)
+    means: Tensor  # (B, H, n, T) M1
+    log: Tensor  # (B, H, G, T) log evidence and prior probability of each component
 
     @property
     def log_evidence(self) -> Tensor:
-        """All components' in a row, those of transfer first: (B, k)."""
-        return torch.cat([self.transfer.flatten(1), self.null.flatten(1)], dim=1)
+        """Of all components together: (B,)."""
+        log: Tensor = self.log.flatten(1).logsumexp(1)
+        return log
 
-    def component(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return hypothesis, scale and task (T: none) of numbers in that row."""
-        n_transfer, G, T = self.transfer.shape[1:]
-        null, like = index - n_transfer * G * T, max(T, 1)
-        return (
-            torch.where(null < 0, index // (G * like), n_transfer + null // G),
-            torch.where(null < 0, index // like % G, null % G),
-            torch.where(null < 0, index % like, T),
-        )
+    def likeliest(self, n: int) -> Weighed:
+        """Keep the `n` likeliest hypotheses of each study, with the probability of all."""
+        log = self.log.flatten(2).logsumexp(2)
+        heaviest, kept = log.topk(min(n, log.shape[1]), dim=1)
+        whole = log.logsumexp(1, keepdim=True) - heaviest.logsumexp(1, keepdim=True)
+        studies = torch.arange(len(kept), device=kept.device)[:, None]
+        picked = {
+            name: value[studies, kept]
+            for name, value in vars(self).items()
+            if name != "hypotheses"
+        }
+        picked["log"] = picked["log"] + whole[..., None, None]
+        return Weighed({k: v[studies, kept] for k, v in self.hypotheses.items()}, **picked)
 
 
 def weigh(hypotheses: Hypotheses, told: Told) -> Weighed:
-    """Compute how well every hypothesis, scale and component explains the trials.
+    """Compute how well every hypothesis of transfer, scale and task explains the trials.
 
     The offset a of y = a + b z is integrated out under a flat prior.
     """
+    H = hypotheses["local"].shape[1]
+    log_prior = told.log_relevance + math.log((1 - NULL_PRIOR) / H)
+    return _weigh(hypotheses, told, told.at.mean, log_prior)
+
+
+def weigh_null(told: Told) -> Weighed:
+    """Compute the same for the null hypotheses: as if there were one task that says nothing."""
+    B, n, d = told.at.X.shape
+    hypotheses = {
+        name: value.to(told.y).expand(B, *value.shape)
+        for name, value in null_hypotheses(d, n).items()
+    }
+    log_prior = math.log(NULL_PRIOR / hypotheses["local"].shape[1])
+    nothing, alone = told.y.new_zeros(B, n, 1), told.y.new_full((B, 1), log_prior)
+    return _weigh(hypotheses, told, nothing, alone)
+
+
+def _weigh(hypotheses: Hypotheses, told: Told, mean: Tensor, log_prior: Tensor) -> Weighed:
     there = told.there.to(told.y.dtype)
     K = covariance(hypotheses, told.at, told.at) * (there[:, None, :, None] * there[:, None, None])
     noise = hypotheses["noise"].exp() + _LEAST_NOISE
     # a trial that is not there is a number of variance one that nobody asks about
     K = K + torch.diag_embed(noise[..., None] * there[:, None] + (1 - there[:, None]))
     L = torch.linalg.cholesky_ex(K).L
-    n_transfer, n_null = _counts(hypotheses)
-    level = torch.stack([there, told.y * there], dim=-1)[:, None].expand(-1, L.shape[1], -1, -1)
-    o1, y1 = torch.linalg.solve_triangular(L, level, upper=False).unbind(-1)
-    M = (told.at.mean * there[..., None])[:, None].expand(-1, n_transfer, -1, -1)
-    M1 = torch.linalg.solve_triangular(L[:, :n_transfer], M, upper=False)
-    log_det = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1) + o1.square().sum(-1).log()
-    log = (
-        -0.5 * log_det[..., None]
-        - (told.there.sum(1, keepdim=True) - 1)[..., None] * (told.scales.log()[:, None])
+    columns = torch.cat(
+        [there[..., None], (told.y * there)[..., None], mean * there[..., None]], -1
     )
-    log = log + told.log_scales[:, None]  # (B, H, G): what all components share
-    unit = (o1 / o1.square().sum(-1, keepdim=True).sqrt())[..., None]
+    columns = columns[:, None].expand(-1, L.shape[1], -1, -1)
+    whitened = torch.linalg.solve_triangular(L, columns, upper=False)
+    o1, y1, M1 = whitened[..., 0], whitened[..., 1], whitened[..., 2:]
+    norm = o1.square().sum(-1)
+    log_det = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1) + norm.log()
+    unit = (o1 / norm.sqrt()[..., None])[..., None]
     y_flat = y1[..., None] - unit * (unit * y1[..., None]).sum(-2, keepdim=True)  # (B, H, n, 1)
-    unit = unit[:, :n_transfer]
     M_flat = M1 - unit * (unit * M1).sum(-2, keepdim=True)
     b = told.scales[:, None, :, None]
     yy = y_flat.square().sum(-2)[..., None]  # (B, H, 1, 1)
-    yM = (y_flat[:, :n_transfer] * M_flat).sum(-2)[..., None, :]
+    yM = (y_flat * M_flat).sum(-2)[..., None, :]
     MM = M_flat.square().sum(-2)[..., None, :]
-    misfit = yy[:, :n_transfer] / b.square() - 2 * yM / b + MM
-    relevance = told.log_relevance[:, None, None] + math.log((1 - NULL_PRIOR) / n_transfer)
-    return Weighed(
-        factor=L,
-        ones=o1,
-        y=y1,
-        means=M1,
-        transfer=log[:, :n_transfer, :, None] - 0.5 * misfit + relevance,
-        null=log[:, n_transfer:]
-        - 0.5 * (yy[:, n_transfer:] / b.square())[..., 0]
-        + math.log(NULL_PRIOR / n_null),
-    )
-
-
-def chosen(hypotheses: Hypotheses, number: Tensor) -> Hypotheses:
-    """Return one hypothesis a study, by its number: (B,)."""
-    studies = torch.arange(len(number), device=number.device)
-    null = _counts(hypotheses)[1]
-    # a null hypothesis is one of transfer that gives the shared covariance no weight
-    padded = {"deep": torch.nn.functional.pad(hypotheses["deep"], (0, null), value=-torch.inf)}
-    return {name: value[studies, number][:, None] for name, value in (hypotheses | padded).items()}
-
-
-def _counts(hypotheses: Hypotheses) -> tuple[int, int]:
-    """Return how many hypotheses are of transfer, and how many are null."""
-    n_transfer = hypotheses["deep"].shape[1]
-    return n_transfer, hypotheses["local"].shape[1] - n_transfer
+    misfit = yy / b.square() - 2 * yM / b + MM
+    freedom = (told.there.sum(1) - 1)[:, None, None, None]
+    log = -0.5 * (log_det[..., None, None] + misfit) - freedom * b.log()
+    log = log + told.log_scales[:, None, :, None] + log_prior[:, None, None]
+    return Weighed(hypotheses, L, o1, y1, M1, log)
 
 
 def covariance(hypotheses: Hypotheses, a: View, b: View) -> Tensor:
     """Return the prior covariance of z between configurations: (B, H, n, m)."""
     local = matern52(a.X[:, None], b.X[:, None], hypotheses["length"].exp())
     local = hypotheses["local"].exp()[..., None, None] * local
-    tau = hypotheses["deep"].exp()[..., None, None]
-    deep = tau * (a.root @ b.root.mT)[:, None]
-    return local + torch.nn.functional.pad(deep, (0, 0, 0, 0, 0, _counts(hypotheses)[1]))
+    if "deep" not in hypotheses:
+        return local
+    return local + hypotheses["deep"].exp()[..., None, None] * (a.root @ b.root.mT)[:, None]
 
 
 def variance(hypotheses: Hypotheses, at: View) -> Tensor:
     """Return the prior variance of z at configurations: (B, H, m)."""
     deep = hypotheses["deep"].exp()[..., None] * at.root.square().sum(-1)[:, None]
-    deep = torch.nn.functional.pad(deep, (0, 0, 0, _counts(hypotheses)[1]))
     return hypotheses["local"].exp()[..., None] + deep

@@ -14,7 +14,7 @@ from torch import Tensor
 from metahpo.surrogate.adaptation import STRAY, Adaptation
 from metahpo.surrogate.belief import Posterior, condition
 from metahpo.surrogate.features import Floats
-from metahpo.surrogate.hypotheses import Told, View
+from metahpo.surrogate.hypotheses import Told, View, weigh_null
 from metahpo.surrogate.scale import ScalePrior
 from metahpo.surrogate.tasks import TaskPrior
 
@@ -76,7 +76,9 @@ class Prior:
         """Adapt to n >= 1 trials, and condition on them."""
         told = self.told(phi, X, y)
         with torch.no_grad():
-            return StudyBelief(self, condition(self.adaptation.hypotheses(told), told))
+            null = weigh_null(told)
+            hypotheses = self.adaptation.hypotheses(told, null)
+            return StudyBelief(self, condition(hypotheses, told, null))
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,16 +169,21 @@ class Glance:
     def expected_improvement(self) -> Array:
         """Return the expected improvement on the best so far, in worth: (m,)."""
         with torch.no_grad():
-            return _array(self._leading.expected_improvement(self._view, self._bends))
+            gain = self._leading.expected_improvement(self._view, self._bends, self._copied)
+        return _array(gain)
 
     def improvement_on_copies(self) -> Array:
         """Return the same if the task is a copy of a training task: (m,)."""
-        with torch.no_grad():
-            return _array(self._leading.improvement_on_copies(self._view, self._bends))
+        return _array(self._copied)
 
     @cached_property
     def _leading(self) -> Posterior:
         return self.belief.posterior.leading(self.of).to(torch.float32)
+
+    @cached_property
+    def _copied(self) -> Tensor:
+        with torch.no_grad():
+            return self._leading.improvement_on_copies(self._view, self._bends)
 
     @cached_property
     def _view(self) -> View:
