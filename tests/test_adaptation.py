@@ -122,6 +122,15 @@ def test_it_is_the_same_for_the_same_seed_and_survives_storage(
                 torch.testing.assert_close(kept[name], value[name], rtol=0, atol=0)
 
 
+def test_null_hypotheses_stored_by_an_earlier_version_are_left_out(learned: Adaptation) -> None:
+    stored = learned.tensors()
+    for name in ("local", "noise", "length"):
+        value = stored[f"adaptation.theta.{name}"]
+        stored[f"adaptation.theta.{name}"] = np.concatenate([value, value, value, value])
+    for name, value in Adaptation.from_tensors(stored).theta.items():
+        torch.testing.assert_close(value, learned.theta[name], rtol=0, atol=0)
+
+
 def test_too_few_tasks_teach_nothing(tasks: list[HeldOutTask]) -> None:
     assert learn_adaptation(tasks[:3], SCALE, device="cpu", seed=0) is None
     assert learn_adaptation([], SCALE, device="cpu", seed=0) is None

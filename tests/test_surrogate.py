@@ -227,8 +227,8 @@ class Study:
         return self.prior(scale).condition(self.phi, self.X, self.y if y is None else y)
 
 
-@pytest.fixture
-def study() -> Study:
+@pytest.fixture(params=["like a task", "like none"])
+def study(request: pytest.FixtureRequest) -> Study:
     rng = np.random.default_rng(7)
     root = rng.normal(size=(3, 3)) / 2
     prior = TaskPrior(rng.normal(size=(3, 3)), root @ root.T, noise=0.1)
@@ -236,6 +236,8 @@ def study() -> Study:
     # like the second task, on another scale
     y = 5 + 0.4 * phi @ prior.weights[1] + 0.05 * rng.normal(size=6)
     X, X_new = rng.random((6, 2)), rng.random((4, 2))
+    if request.param == "like none":
+        y = 5 + np.sin(4 * X[:, 0])
     return Study(prior, np.log([0.5, 0.3, 0.2]), phi, X, y, (phi_new, X_new))
 
 
@@ -443,17 +445,26 @@ def test_among_many_tasks_none_like_it_has_the_share_that_it_is_believed_to_have
         assert float(posterior.weight.sum()) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(
+    ("study", "alone"), [("like a task", False), ("like none", True)], indirect=["study"]
+)
 def test_the_likeliest_components_stand_for_all(
-    study: Study, request: pytest.FixtureRequest
+    study: Study, alone: bool, request: pytest.FixtureRequest
 ) -> None:
-    few = study.belief()
+    """Once there are some trials; after a few, many null hypotheses are about as likely."""
+    rng = np.random.default_rng(0)
+    phi, X = rng.normal(size=(25, 3)), rng.random((25, 2))
+    z = np.sin(4 * X[:, 0]) if alone else phi @ study.tasks.weights[1]
+    trials = phi, X, 5 + 0.4 * z + 0.05 * rng.normal(size=25)
+    few = study.prior().condition(*trials)
     request.getfixturevalue("whole")
-    mixture = study.belief()
+    mixture = study.prior().condition(*trials)
+    assert (mixture.task_weight[-1] > 0.99) == alone
     assert few.posterior.weight.shape[1] < mixture.posterior.weight.shape[1] / 10
     np.testing.assert_allclose(few.task_weight, mixture.task_weight)
     (mean, sd), (exact, exact_sd) = few.predict(*study.new), mixture.predict(*study.new)
-    assert (np.abs(mean - exact) < 0.1 * exact_sd).all()
-    np.testing.assert_allclose(sd, exact_sd, rtol=0.1)
+    assert (np.abs(mean - exact) < 0.2 * exact_sd).all()
+    np.testing.assert_allclose(sd, exact_sd, rtol=0.2)
 
 
 def test_studies_side_by_side_are_each_what_it_is_alone(study: Study) -> None:

@@ -10,7 +10,7 @@ Notation
 ======= =========== ===========================================================================
 name    shape       meaning
 ======= =========== ===========================================================================
-theta               the hypotheses as a study starts with them, see :mod:`.hypotheses`
+theta               hypotheses of transfer, as a study starts with them, see :mod:`.hypotheses`
 d, T, R             encoded columns, training tasks, columns of the covariance's root
 x       (B, n, ·)   an example: its X (d), mean (T), root (R) and its task's log relevance (T)
 ======= =========== ===========================================================================
@@ -87,7 +87,7 @@ Losses = Callable[[Episodes], tuple[Loss, Loss]]
 
 @dataclass(frozen=True, eq=False)
 class Adaptation:
-    """Where a study's hypotheses start, and how its trials move them.
+    """Where a study's hypotheses of transfer start, and how its trials move them.
 
     Attributes
     ----------
@@ -178,7 +178,10 @@ class Adaptation:
             for name, value in tensors.items()
             if name.startswith("adaptation.")
         }
-        return cls(part(named, "theta"), part(named, "rate"), int(named["steps"]))
+        theta = part(named, "theta")
+        # models stored earlier hold null hypotheses, too, behind those of transfer
+        theta = {name: value[: len(theta["deep"])] for name, value in theta.items()}
+        return cls(theta, part(named, "rate"), int(named["steps"]))
 
 
 def surprise(told: Told, null: Weighed) -> Loss:

@@ -44,8 +44,10 @@ _REACH = 10.0  # standard deviations within which quantiles are looked for
 _HALVINGS = 40
 _COPY = 0.3  # probability that the task is a copy of a training task; what is tried in common
 _COPIES = 32  # training tasks, the likeliest, of which that is thought
-_NULLS = 6  # null hypotheses, the likeliest, that are evaluated at candidates
-_KEPT = 128, 64  # the same of components, of transfer and null
+# what is evaluated at candidates: after few trials, when many null hypotheses are about as likely,
+# the likeliest are somewhat surer than all of them would be
+_NULLS = 6  # null hypotheses, the likeliest
+_KEPT = 128, 64  # components, the heaviest, of transfer and null
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +67,6 @@ class Posterior:
     weight: Tensor  # (B, k)
     residual: Tensor  # (B, k, n): L^-1 (y - a - b M)
     task_weight: Tensor  # (B, T + 1) of the whole mixture
-    copy_weight: Tensor  # (B, T) the same, as if the null component knew nothing of the task
     there: Tensor  # (B, n) which trials there are
     foretold: Tensor
     """(B,): share of the scores' variation over the trials that the training tasks tell."""
@@ -201,7 +202,8 @@ class Posterior:
 
         The next pick of a greedy portfolio over the training tasks, by their weights.
         """
-        weight, kept = self.copy_weight.topk(min(_COPIES, self.copy_weight.shape[1]), dim=1)
+        of_tasks = self.task_weight[:, :-1]
+        weight, kept = of_tasks.topk(min(_COPIES, of_tasks.shape[1]), dim=1)
         tried = self.at.mean.masked_fill(~self.there[..., None], -torch.inf).amax(1)  # (B, T)
         z = new.mean.gather(2, kept[:, None].expand(-1, new.mean.shape[1], -1))  # (B, m, c)
         copied = gain(z, tried.gather(1, kept), bends[kept])
@@ -245,7 +247,6 @@ def condition(hypotheses: Hypotheses, told: Told, null: Weighed) -> Posterior:
         whiten=torch.linalg.solve_triangular(factor, one, upper=False),
         ones=torch.cat([like.ones, null.ones], dim=1),
         task_weight=torch.cat([of_tasks, of_none], dim=1),
-        copy_weight=of_tasks,
         there=told.there,
         foretold=_foretold(told, kept["task"], kept["scale"], kept["weight"]),
         **kept,

@@ -147,7 +147,10 @@ class Told:
 
     @classmethod
     def side_by_side(cls, studies: Sequence[Told]) -> Told:
-        """Lay studies that may differ in length beside one another, to compute them at once."""
+        """Lay studies that may differ in length beside one another, to compute them at once.
+
+        Beyond 200 trials the longest decides how many null hypotheses all are weighed by.
+        """
 
         def stacked(values: Iterable[Tensor]) -> Tensor:  # (B, n, …) each
             rows = [row for value in values for row in value]
