@@ -29,8 +29,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from metahpo import MetaDataset, MetaModel, MetaOptimizer, Space
 from metahpo.space import Config
-from metahpo.surrogate.belief import condition
-from metahpo.surrogate.hypotheses import Told, weigh_null
+from metahpo.surrogate.hypotheses import Told
 
 SPACE = Space(
     {
@@ -137,8 +136,7 @@ def asks_at_once(n_studies: int, n_told: int, device: str) -> dict[str, Any]:
     for first in range(0, n_studies, AT_ONCE):
         together = Told.side_by_side(studies[first : first + AT_ONCE]).to(device)
         with timed(seconds), torch.no_grad():
-            null = weigh_null(together)
-            posterior = condition(adaptation.hypotheses(together, null), together, null)
+            posterior = adaptation.posterior(together)
             among = pool.expand(len(together.y))
             gain = posterior.leading(LEADING).expected_improvement(among, bends)
             gain.argmax(1).cpu()  # waits for the device

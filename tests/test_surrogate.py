@@ -22,9 +22,8 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from metahpo.surrogate import belief as belief_module
 from metahpo.surrogate.adaptation import RULE, STRAY, Adaptation
-from metahpo.surrogate.belief import condition
 from metahpo.surrogate.features import FeatureNet, FeatureOptions, train_features
-from metahpo.surrogate.hypotheses import NULL_PRIOR, Told, null_hypotheses, weigh_null
+from metahpo.surrogate.hypotheses import NULL_PRIOR, Told, null_hypotheses
 from metahpo.surrogate.kernels import matern52
 from metahpo.surrogate.relevance import Relevance, fit_relevance
 from metahpo.surrogate.scale import ScalePrior
@@ -475,8 +474,7 @@ def test_studies_side_by_side_are_each_what_it_is_alone(study: Study) -> None:
     # what stands where no trial is must not matter
     together.y[~together.there] = 7.0
     together.at.X[~together.there] = 7.0
-    null = weigh_null(together)
-    posterior = condition(prior.adaptation.hypotheses(together, null), together, null)
+    posterior = prior.adaptation.posterior(together)
     new = prior.view(*study.new).expand(3)
     gains = posterior.expected_improvement(new, torch.from_numpy(prior.bends))
     trusts = posterior.trust
@@ -500,10 +498,10 @@ def test_where_no_task_helps_the_columns_that_matter_are_found() -> None:
     belief = prior.condition(phi[:25], X[:25], y[:25])
     assert belief.trust < 0.01
     kernel = ConstantKernel() * Matern(0.7, nu=2.5) + WhiteKernel(0.01)
-    round_one = GaussianProcessRegressor(kernel, normalize_y=True).fit(X[:25], y[:25])
+    isotropic = GaussianProcessRegressor(kernel, normalize_y=True).fit(X[:25], y[:25])
     errors = [
         np.abs(predicted - y[25:]).mean()
-        for predicted in (belief.predict(phi[25:], X[25:])[0], round_one.predict(X[25:]))
+        for predicted in (belief.predict(phi[25:], X[25:])[0], isotropic.predict(X[25:]))
     ]
     assert errors[0] < 0.5 * errors[1]
 

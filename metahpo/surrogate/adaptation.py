@@ -42,7 +42,7 @@ from metahpo.engine import (
     train,
     unroll,
 )
-from metahpo.surrogate.belief import condition
+from metahpo.surrogate.belief import Posterior, condition
 from metahpo.surrogate.hypotheses import (
     Hypotheses,
     Told,
@@ -132,6 +132,11 @@ class Adaptation:
             )
             for name, value in end.items()
         }
+
+    def posterior(self, told: Told) -> Posterior:
+        """Adapt to studies' trials, and condition on them."""
+        null = weigh_null(told)
+        return condition(self.hypotheses(told, null), told, null)
 
     def to(self, device: torch.device | str) -> Adaptation:
         """Move to a device."""

@@ -34,6 +34,8 @@ from metahpo.surrogate.hypotheses import (
     View,
     Weighed,
     covariance,
+    heaviest,
+    rows,
     variance,
     weigh,
 )
@@ -91,20 +93,19 @@ class Posterior:
         """
         mass = torch.zeros_like(self.ones[..., 0]).scatter_add(1, self.hypothesis, self.weight)
         leader = mass.argmax(1, keepdim=True)  # (B, 1)
-        studies = torch.arange(len(leader), device=leader.device)[:, None]
         weight = self.weight * (self.hypothesis == leader)
         weight, kept = weight.topk(min(n, weight.shape[1]), dim=1)
         return replace(
             self,
-            hypotheses={name: value[studies, leader] for name, value in self.hypotheses.items()},
-            whiten=self.whiten[studies, leader],
-            ones=_rows(self.ones, leader),
+            hypotheses={name: rows(value, leader) for name, value in self.hypotheses.items()},
+            whiten=rows(self.whiten, leader),
+            ones=rows(self.ones, leader),
             hypothesis=torch.zeros_like(kept),
             task=self.task.gather(1, kept),
             scale=self.scale.gather(1, kept),
             offset=self.offset.gather(1, kept),
             weight=weight / weight.sum(1, keepdim=True),
-            residual=_rows(self.residual, kept),
+            residual=rows(self.residual, kept),
         )
 
     def to(self, dtype: torch.dtype) -> Posterior:
@@ -141,12 +142,12 @@ class Posterior:
         # one product for all: every component's residuals stand in its own hypothesis' rows
         H, n, m = white.shape[1:]
         mine = torch.nn.functional.one_hot(self.hypothesis, H).to(sd.dtype)  # (B, k, H)
-        rows = (mine[..., None] * self.residual[:, :, None]).flatten(2)  # (B, k, H n)
-        learned = rows @ white.reshape(len(white), H * n, m)  # (B, k, m)
+        residuals = (mine[..., None] * self.residual[:, :, None]).flatten(2)  # (B, k, H n)
+        learned = residuals @ white.reshape(len(white), H * n, m)  # (B, k, m)
         M = torch.nn.functional.pad(new.mean, (0, 1)).mT  # (B, T + 1, m)
-        prior = self.scale[..., None] * _rows(M, self.task)
+        prior = self.scale[..., None] * rows(M, self.task)
         mean = self.offset[..., None] + prior + learned
-        return mean.mT, (self.scale[..., None] * _rows(sd, self.hypothesis)).mT
+        return mean.mT, (self.scale[..., None] * rows(sd, self.hypothesis)).mT
 
     def predict(self, new: View) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the noise-free score: two of shape (B, m)."""
@@ -234,11 +235,9 @@ def condition(hypotheses: Hypotheses, told: Told, null: Weighed) -> Posterior:
     of_none = (null.log_evidence[:, None] - evidence).exp()
     factor = torch.cat([like.factor, null.factor], dim=1)
     one = torch.eye(factor.shape[-1]).to(factor)
-    # a null hypothesis is one that gives the shared covariance no weight
-    without = torch.full_like(null.hypotheses["local"], -torch.inf)
     return Posterior(
         hypotheses={
-            name: torch.cat([value, null.hypotheses.get(name, without)], dim=1)
+            name: torch.cat([value, null.hypotheses[name]], dim=1)
             for name, value in hypotheses.items()
         },
         at=_masked(told),
@@ -260,21 +259,20 @@ def _components(weighed: Weighed, evidence: Tensor, told: Told, most: int) -> di
     if the heaviest were kept whatever they are, nearly all might be null ones.
     """
     log = weighed.log.flatten(1) - evidence
-    heaviest, index = log.topk(min(most, log.shape[1]), dim=1)  # (B, k)
-    whole = log.logsumexp(1, keepdim=True) - heaviest.logsumexp(1, keepdim=True)
+    largest, index, whole = heaviest(log, most)  # (B, k)
     G, T = weighed.log.shape[2:]
     h, t = index // max(G * T, 1), index % max(T, 1)
     scale = told.scales.gather(1, index // max(T, 1) % G)
     studies = torch.arange(len(h), device=h.device)[:, None]
-    o1, M1 = _rows(weighed.ones, h), weighed.means[studies, h, :, t]  # (B, k, n)
-    deviation = _rows(weighed.y, h) - scale[..., None] * M1
+    o1, M1 = rows(weighed.ones, h), weighed.means[studies, h, :, t]  # (B, k, n)
+    deviation = rows(weighed.y, h) - scale[..., None] * M1
     offset = (o1 * deviation).sum(-1) / o1.square().sum(-1)
     return {
         "hypothesis": h,
         "task": t,
         "scale": scale,
         "offset": offset,
-        "weight": (heaviest + whole).exp(),
+        "weight": (largest + whole).exp(),
         "residual": deviation - offset[..., None] * o1,
     }
 
@@ -284,11 +282,6 @@ def _masked(told: Told) -> View:
     there = told.there.to(told.y.dtype)[..., None]
     far = torch.where(there > 0, told.at.X, torch.full_like(told.at.X, 1e6))
     return View(far, told.at.mean * there, told.at.root * there)
-
-
-def _rows(values: Tensor, index: Tensor) -> Tensor:
-    """Pick rows study by study: (B, H, n), (B, k) to (B, k, n)."""
-    return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
 
 
 def _foretold(told: Told, task: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
@@ -306,6 +299,6 @@ def _foretold(told: Told, task: Tensor, scale: Tensor, weight: Tensor) -> Tensor
     weight = weight * (task < T)
     M = torch.nn.functional.pad(told.at.mean, (0, 1)).mT
     total = scattered(told.y)
-    missed = scattered(told.y[:, None] - scale[..., None] * _rows(M, task)) / total[:, None]
+    missed = scattered(told.y[:, None] - scale[..., None] * rows(M, task)) / total[:, None]
     share = 1.0 - (missed.clamp(max=1.0) * weight).sum(1) / weight.sum(1)
     return torch.where((total > 0) & (weight.sum(1) > 0), share, torch.zeros_like(share))

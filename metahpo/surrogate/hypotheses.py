@@ -14,7 +14,7 @@ name     shape         meaning
 B                      studies side by side, each with trials of its own
 H                      hypotheses, of transfer or null
 n, T, G                trials, training tasks, values of the scale b
-deep     (B, H)        log tau: weight of the shared covariance; null hypotheses have none
+deep     (B, H)        log tau: weight of the shared covariance; -inf in null hypotheses
 local    (B, H)        log variance of the local process
 noise    (B, H)        log variance of the noise, both in units of z
 length   (B, H, d)     log length scales of the local process
@@ -76,12 +76,14 @@ def null_hypotheses(d: int, n: int) -> Hypotheses:
     Returns
     -------
     dict of Tensor
-        Without the dimension of the studies, and without ``deep``.
+        Without the dimension of the studies.
     """
     normal = _sample(d + 1)[: max(1, min(_NULLS, _NULL_CELLS // max(n, 1) ** 2))]
     (noise, noise_sd), (length, length_sd) = _NULL_NOISE, _NULL_LENGTH
+    local = torch.zeros(len(normal), dtype=torch.float64)
     return {
-        "local": torch.zeros(len(normal), dtype=torch.float64),
+        "deep": torch.full_like(local, -torch.inf),
+        "local": local,
         "noise": math.log(noise) + noise_sd * normal[:, d],
         "length": math.log(length * mean_length(d)) + length_sd * normal[:, :d],
     }
@@ -191,16 +193,39 @@ class Weighed:
     def likeliest(self, n: int) -> Weighed:
         """Keep the `n` likeliest hypotheses of each study, with the probability of all."""
         log = self.log.flatten(2).logsumexp(2)
-        heaviest, kept = log.topk(min(n, log.shape[1]), dim=1)
-        whole = log.logsumexp(1, keepdim=True) - heaviest.logsumexp(1, keepdim=True)
-        studies = torch.arange(len(kept), device=kept.device)[:, None]
-        picked = {
-            name: value[studies, kept]
-            for name, value in vars(self).items()
-            if name != "hypotheses"
-        }
-        picked["log"] = picked["log"] + whole[..., None, None]
-        return Weighed({k: v[studies, kept] for k, v in self.hypotheses.items()}, **picked)
+        _, kept, whole = heaviest(log, n)
+        return Weighed(
+            hypotheses={name: rows(value, kept) for name, value in self.hypotheses.items()},
+            factor=rows(self.factor, kept),
+            ones=rows(self.ones, kept),
+            y=rows(self.y, kept),
+            means=rows(self.means, kept),
+            log=rows(self.log, kept) + whole[..., None, None],
+        )
+
+
+def heaviest(log: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the `n` largest of log weights, and what to add to them to weigh as much as all.
+
+    Parameters
+    ----------
+    log : Tensor, shape (B, k)
+    n : int
+
+    Returns
+    -------
+    largest : Tensor, shape (B, min(n, k))
+    index : Tensor, of the same shape
+    whole : Tensor, shape (B, 1)
+    """
+    largest, index = log.topk(min(n, log.shape[1]), dim=1)
+    return largest, index, log.logsumexp(1, keepdim=True) - largest.logsumexp(1, keepdim=True)
+
+
+def rows(values: Tensor, index: Tensor) -> Tensor:
+    """Pick rows study by study: (B, H, …), (B, k) to (B, k, …)."""
+    index = index.reshape(*index.shape, *[1] * (values.dim() - 2))
+    return values.gather(1, index.expand(-1, -1, *values.shape[2:]))
 
 
 def weigh(hypotheses: Hypotheses, told: Told) -> Weighed:
@@ -258,8 +283,6 @@ def covariance(hypotheses: Hypotheses, a: View, b: View) -> Tensor:
     """Return the prior covariance of z between configurations: (B, H, n, m)."""
     local = matern52(a.X[:, None], b.X[:, None], hypotheses["length"].exp())
     local = hypotheses["local"].exp()[..., None, None] * local
-    if "deep" not in hypotheses:
-        return local
     return local + hypotheses["deep"].exp()[..., None, None] * (a.root @ b.root.mT)[:, None]
 
 

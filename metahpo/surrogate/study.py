@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metahpo.surrogate.adaptation import STRAY, Adaptation
-from metahpo.surrogate.belief import Posterior, condition
+from metahpo.surrogate.belief import Posterior
 from metahpo.surrogate.features import Floats
-from metahpo.surrogate.hypotheses import Told, View, weigh_null
+from metahpo.surrogate.hypotheses import Told, View
 from metahpo.surrogate.scale import ScalePrior
 from metahpo.surrogate.tasks import TaskPrior
 
@@ -76,9 +76,7 @@ class Prior:
         """Adapt to n >= 1 trials, and condition on them."""
         told = self.told(phi, X, y)
         with torch.no_grad():
-            null = weigh_null(told)
-            hypotheses = self.adaptation.hypotheses(told, null)
-            return StudyBelief(self, condition(hypotheses, told, null))
+            return StudyBelief(self, self.adaptation.posterior(told))
 
 
 @dataclass(frozen=True, eq=False)
