@@ -17,8 +17,9 @@ from metahpo.surrogate.adaptation import (
     learn_adaptation,
     surprise,
 )
-from metahpo.surrogate.hypotheses import Told, View, Weighed, initial_hypotheses, weigh_null
+from metahpo.surrogate.hypotheses import Told, View, Weighed, initial_hypotheses
 from metahpo.surrogate.kernels import matern52
+from metahpo.surrogate.null import weigh_null
 from metahpo.surrogate.scale import ScalePrior
 
 Array = NDArray[np.float64]

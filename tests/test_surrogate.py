@@ -23,8 +23,9 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from metahpo.surrogate import belief as belief_module
 from metahpo.surrogate.adaptation import RULE, STRAY, Adaptation
 from metahpo.surrogate.features import FeatureNet, FeatureOptions, train_features
-from metahpo.surrogate.hypotheses import NULL_PRIOR, Told, null_hypotheses
+from metahpo.surrogate.hypotheses import NULL_PRIOR, Told, heaviest
 from metahpo.surrogate.kernels import matern52
+from metahpo.surrogate.null import NullFactors, null_hypotheses
 from metahpo.surrogate.relevance import Relevance, fit_relevance
 from metahpo.surrogate.scale import ScalePrior
 from metahpo.surrogate.scores import KNOTS, gaussian_ranks, profile, spread
@@ -305,8 +306,8 @@ def brute_force(study: Study, offset_sd: float = 100.0) -> list[Component]:
 @pytest.fixture
 def whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let everything be evaluated at candidates, however unlikely."""
-    monkeypatch.setattr(belief_module, "_NULLS", 1000)
-    monkeypatch.setattr(belief_module, "_KEPT", (10_000, 10_000))
+    monkeypatch.setattr(belief_module, "_LOST", -1.0)
+    monkeypatch.setattr(belief_module, "_MOST", (10_000, 10_000))
 
 
 def weights_of(components: list[Component]) -> Array:
@@ -444,26 +445,46 @@ def test_among_many_tasks_none_like_it_has_the_share_that_it_is_believed_to_have
         assert float(posterior.weight.sum()) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("n", [1, 3, 6, 25])
 @pytest.mark.parametrize(
     ("study", "alone"), [("like a task", False), ("like none", True)], indirect=["study"]
 )
 def test_the_likeliest_components_stand_for_all(
-    study: Study, alone: bool, request: pytest.FixtureRequest
+    study: Study, alone: bool, n: int, request: pytest.FixtureRequest
 ) -> None:
-    """Once there are some trials; after a few, many null hypotheses are about as likely."""
     rng = np.random.default_rng(0)
     phi, X = rng.normal(size=(25, 3)), rng.random((25, 2))
     z = np.sin(4 * X[:, 0]) if alone else phi @ study.tasks.weights[1]
-    trials = phi, X, 5 + 0.4 * z + 0.05 * rng.normal(size=25)
+    y = 5 + 0.4 * z + 0.05 * rng.normal(size=25)
+    trials = phi[:n], X[:n], y[:n]
     few = study.prior().condition(*trials)
     request.getfixturevalue("whole")
     mixture = study.prior().condition(*trials)
-    assert (mixture.task_weight[-1] > 0.99) == alone
-    assert few.posterior.weight.shape[1] < mixture.posterior.weight.shape[1] / 10
+    if n == 25:
+        assert (mixture.task_weight[-1] > 0.99) == alone
+        assert few.posterior.weight.shape[1] < mixture.posterior.weight.shape[1] / 10
     np.testing.assert_allclose(few.task_weight, mixture.task_weight)
     (mean, sd), (exact, exact_sd) = few.predict(*study.new), mixture.predict(*study.new)
-    assert (np.abs(mean - exact) < 0.2 * exact_sd).all()
-    np.testing.assert_allclose(sd, exact_sd, rtol=0.2)
+    assert (np.abs(mean - exact) < 0.05 * exact_sd).all()
+    np.testing.assert_allclose(sd, exact_sd, rtol=0.05)
+
+
+def test_the_heaviest_weigh_as_much_as_all_and_neighbours_do_not_matter() -> None:
+    rng = np.random.default_rng(0)
+    weights = torch.from_numpy(rng.dirichlet([0.1] * 50, size=3) * [[1.0], [0.5], [1e-4]])
+    weights[1, 10:] = 0.0
+    log = weights.log()
+    index, raised = heaviest(log, 0.01)
+    kept = (log.gather(1, index) + raised).exp()
+    torch.testing.assert_close(kept.sum(1), weights.sum(1))
+    for row, weight in enumerate(weights):
+        alone, alone_raised = heaviest(log[row : row + 1], 0.01)
+        k = alone.shape[1]
+        assert weight.sum() - weight[alone[0]].sum() <= 0.01
+        assert k == 1 or weight.sum() - weight[alone[0, :-1]].sum() > 0.01  # and no fewer do
+        torch.testing.assert_close(raised[row, :k], alone_raised[0])
+        assert (kept[row, k:] == 0).all()
+    assert heaviest(log, 0.0, most=4)[0].shape == (3, 4)
 
 
 def test_studies_side_by_side_are_each_what_it_is_alone(study: Study) -> None:
@@ -504,6 +525,34 @@ def test_where_no_task_helps_the_columns_that_matter_are_found() -> None:
         for predicted in (belief.predict(phi[25:], X[25:])[0], isotropic.predict(X[25:]))
     ]
     assert errors[0] < 0.5 * errors[1]
+
+
+def test_factors_that_are_extended_are_those_of_all_trials_at_once() -> None:
+    """Also after running trials that came out otherwise, and where hypotheses are given up."""
+    rng = np.random.default_rng(0)
+    X = torch.from_numpy(rng.random((1, 260, 3)))
+    others = torch.from_numpy(rng.random((1, 4, 3)))
+    grown = NullFactors()
+    for trials in (
+        X[:, :1],
+        X[:, :2],
+        torch.cat([X[:, :2], others], dim=1),
+        X[:, :7],
+        X[:, :3],
+        X[:, 1:9],
+        X[:, :199],
+        X,
+    ):
+        whiten = grown.at(trials)
+        n = trials.shape[1]
+        torch.testing.assert_close(whiten, NullFactors().at(trials), rtol=1e-8, atol=1e-8)
+        hypotheses = null_hypotheses(3, n)
+        assert len(whiten[0]) == len(hypotheses["noise"])
+        for h in (0, len(whiten[0]) - 1):
+            length, noise = hypotheses["length"][h].exp(), float(hypotheses["noise"][h].exp())
+            kernel = Matern(length.numpy(), nu=2.5) + WhiteKernel(noise)
+            L = np.linalg.inv(whiten[0, h].numpy())
+            np.testing.assert_allclose(L @ L.T, kernel(trials[0].numpy()), atol=1e-4)
 
 
 def test_many_trials_are_weighed_by_fewer_null_hypotheses() -> None:

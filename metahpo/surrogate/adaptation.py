@@ -50,8 +50,8 @@ from metahpo.surrogate.hypotheses import (
     Weighed,
     initial_hypotheses,
     weigh,
-    weigh_null,
 )
+from metahpo.surrogate.null import NullFactors, weigh_null
 from metahpo.surrogate.scale import ScalePrior
 from metahpo.surrogate.scores import told
 
@@ -133,9 +133,16 @@ class Adaptation:
             for name, value in end.items()
         }
 
-    def posterior(self, told: Told) -> Posterior:
-        """Adapt to studies' trials, and condition on them."""
-        null = weigh_null(told)
+    def posterior(self, told: Told, factors: NullFactors | None = None) -> Posterior:
+        """Adapt to studies' trials, and condition on them.
+
+        Parameters
+        ----------
+        told : Told
+        factors : NullFactors, optional
+            Of this one study, which is looked at time and again.
+        """
+        null = weigh_null(told, None if factors is None else factors.at(told.at.X))
         return condition(self.hypotheses(told, null), told, null)
 
     def to(self, device: torch.device | str) -> Adaptation:

@@ -46,10 +46,8 @@ _REACH = 10.0  # standard deviations within which quantiles are looked for
 _HALVINGS = 40
 _COPY = 0.3  # probability that the task is a copy of a training task; what is tried in common
 _COPIES = 32  # training tasks, the likeliest, of which that is thought
-# what is evaluated at candidates: after few trials, when many null hypotheses are about as likely,
-# the likeliest are somewhat surer than all of them would be
-_NULLS = 6  # null hypotheses, the likeliest
-_KEPT = 128, 64  # components, the heaviest, of transfer and null
+_LOST = 1e-3  # probability of what is left out at candidates: null hypotheses, components
+_MOST = 128, 256  # components of each kind, of transfer and null, whatever is lost
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,19 +220,18 @@ def condition(hypotheses: Hypotheses, told: Told, null: Weighed) -> Posterior:
     null : Weighed
         The same trials by the null hypotheses.
     """
-    like, null = weigh(hypotheses, told), null.likeliest(_NULLS)
+    like = weigh(hypotheses, told)
     evidence = torch.logaddexp(like.log_evidence, null.log_evidence)[:, None]
+    null = null.likeliest(evidence, _LOST)
     kinds = [
         _components(weighed, evidence, told, most)
-        for weighed, most in zip((like, null), _KEPT, strict=True)
+        for weighed, most in zip((like, null), _MOST, strict=True)
     ]
     n_like, T = like.ones.shape[1], told.at.mean.shape[-1]
     kinds[1] |= {"hypothesis": n_like + kinds[1]["hypothesis"], "task": T + kinds[1]["task"]}
     kept = {name: torch.cat([kind[name] for kind in kinds], dim=1) for name in kinds[0]}
     of_tasks = (like.log - evidence[..., None, None]).exp().sum((1, 2))
     of_none = (null.log_evidence[:, None] - evidence).exp()
-    factor = torch.cat([like.factor, null.factor], dim=1)
-    one = torch.eye(factor.shape[-1]).to(factor)
     return Posterior(
         hypotheses={
             name: torch.cat([value, null.hypotheses[name]], dim=1)
@@ -243,7 +240,7 @@ def condition(hypotheses: Hypotheses, told: Told, null: Weighed) -> Posterior:
         at=_masked(told),
         best=told.y.masked_fill(~told.there, -torch.inf).amax(1),
         n=told.there.sum(1),
-        whiten=torch.linalg.solve_triangular(factor, one, upper=False),
+        whiten=torch.cat([like.whiten, null.whiten], dim=1),
         ones=torch.cat([like.ones, null.ones], dim=1),
         task_weight=torch.cat([of_tasks, of_none], dim=1),
         there=told.there,
@@ -259,7 +256,7 @@ def _components(weighed: Weighed, evidence: Tensor, told: Told, most: int) -> di
     if the heaviest were kept whatever they are, nearly all might be null ones.
     """
     log = weighed.log.flatten(1) - evidence
-    largest, index, whole = heaviest(log, most)  # (B, k)
+    index, raised = heaviest(log, _LOST, most)  # (B, k)
     G, T = weighed.log.shape[2:]
     h, t = index // max(G * T, 1), index % max(T, 1)
     scale = told.scales.gather(1, index // max(T, 1) % G)
@@ -272,7 +269,7 @@ def _components(weighed: Weighed, evidence: Tensor, told: Told, most: int) -> di
         "task": t,
         "scale": scale,
         "offset": offset,
-        "weight": (largest + whole).exp(),
+        "weight": (log.gather(1, index) + raised).exp(),
         "residual": deviation - offset[..., None] * o1,
     }
 

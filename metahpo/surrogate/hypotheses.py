@@ -1,10 +1,8 @@
 """Hypotheses: how a new task may deviate from the training tasks, and what that costs its trials.
 
 Those of transfer say that the task is like a training task, up to a shared covariance of weights
-and a task-local process. They are a dict of tensors, a leading dimension a study, so that an inner
-loop can move them. The null hypotheses say that no training task helps: Gaussian processes whose
-length scales and noise are a sample of what these may be, weighed by the trials. Nothing is
-learned of them, so that experience which misleads does not mislead them, too.
+and a task-local process; what is left are null hypotheses, see :mod:`.null`. Both are a dict of
+tensors, a leading dimension a study, so that an inner loop can move them.
 
 Notation
 --------
@@ -19,6 +17,7 @@ local    (B, H)        log variance of the local process
 noise    (B, H)        log variance of the noise, both in units of z
 length   (B, H, d)     log length scales of the local process
 K        (B, H, n, n)  covariance of z at the trials, noise included; L its Cholesky factor
+whiten   (B, H, n, n)  L^-1
 y1, o1   (B, H, n)     L^-1 y, L^-1 1
 M        (B, n, T)     what each training task says of z at the trials
 M1       (B, H, n, T)  L^-1 M; null hypotheses have one column, of zeros
@@ -30,12 +29,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
-import numpy as np
 import torch
-from scipy.special import ndtri
-from scipy.stats import qmc
 from torch import Tensor
 
 from metahpo.surrogate.kernels import matern52, mean_length
@@ -43,10 +38,6 @@ from metahpo.surrogate.kernels import matern52, mean_length
 Hypotheses = dict[str, Tensor]
 
 _TRANSFER = (0.5, 0.3, 0.05, 1.0)  # tau, local variance, noise, length scale
-_NULLS = 64  # a power of two, for Sobol's sequence
-_NULL_NOISE = (0.01, 1.0)  # median of the variance, and deviation of its logarithm
-_NULL_LENGTH = (1.0, 0.7)  # the same of a length scale, in mean lengths
-_NULL_CELLS = 64 * 200**2  # of covariances: with many trials there are fewer null hypotheses
 _LEAST_NOISE = 1e-5  # variance, for the factorisation
 NULL_PRIOR = 0.05
 """Prior probability that no earlier task helps."""
@@ -63,36 +54,6 @@ def initial_hypotheses(d: int) -> Hypotheses:
     tau, local, noise, length = torch.tensor([_TRANSFER], dtype=torch.float64).log().T
     length = (length + math.log(mean_length(d)))[:, None].repeat(1, d)
     return {"deep": tau, "local": local, "noise": noise, "length": length}
-
-
-def null_hypotheses(d: int, n: int) -> Hypotheses:
-    """Return the null hypotheses for `d` encoded columns and `n` trials.
-
-    A quasi-random sample of length scales, each column its own, and of noise. Weighed by their
-    evidence they stand for one Gaussian process with all of that integrated out, as Snoek,
-    Larochelle and Adams, "Practical Bayesian optimization of machine learning algorithms", 2012,
-    do by Markov chains. The variance is that of z, which is known: one.
-
-    Returns
-    -------
-    dict of Tensor
-        Without the dimension of the studies.
-    """
-    normal = _sample(d + 1)[: max(1, min(_NULLS, _NULL_CELLS // max(n, 1) ** 2))]
-    (noise, noise_sd), (length, length_sd) = _NULL_NOISE, _NULL_LENGTH
-    local = torch.zeros(len(normal), dtype=torch.float64)
-    return {
-        "deep": torch.full_like(local, -torch.inf),
-        "local": local,
-        "noise": math.log(noise) + noise_sd * normal[:, d],
-        "length": math.log(length * mean_length(d)) + length_sd * normal[:, :d],
-    }
-
-
-@cache
-def _sample(d: int) -> Tensor:
-    """Return quasi-random normal deviates, the same ever: (nulls, d)."""
-    return torch.from_numpy(ndtri(qmc.Sobol(d, rng=np.random.default_rng(0)).random(_NULLS)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +139,7 @@ class Weighed:
     """Trials by the light of hypotheses, of transfer or null; see the module's notation."""
 
     hypotheses: Hypotheses
-    factor: Tensor  # (B, H, n, n) L
+    whiten: Tensor  # (B, H, n, n)
     ones: Tensor  # (B, H, n) o1
     y: Tensor  # (B, H, n) y1
     means: Tensor  # (B, H, n, T) M1
@@ -190,36 +151,55 @@ class Weighed:
         log: Tensor = self.log.flatten(1).logsumexp(1)
         return log
 
-    def likeliest(self, n: int) -> Weighed:
-        """Keep the `n` likeliest hypotheses of each study, with the probability of all."""
-        log = self.log.flatten(2).logsumexp(2)
-        _, kept, whole = heaviest(log, n)
+    def likeliest(self, evidence: Tensor, lost: float) -> Weighed:
+        """Keep the likeliest hypotheses of each study, with the probability of all.
+
+        Parameters
+        ----------
+        evidence : Tensor, shape (B, 1)
+            Log evidence of all there is, these hypotheses and others.
+        lost : float
+            Probability that those which are left out may have together.
+        """
+        kept, raised = heaviest(self.log.flatten(2).logsumexp(2) - evidence, lost)
         return Weighed(
             hypotheses={name: rows(value, kept) for name, value in self.hypotheses.items()},
-            factor=rows(self.factor, kept),
+            whiten=rows(self.whiten, kept),
             ones=rows(self.ones, kept),
             y=rows(self.y, kept),
             means=rows(self.means, kept),
-            log=rows(self.log, kept) + whole[..., None, None],
+            log=rows(self.log, kept) + raised[..., None, None],
         )
 
 
-def heaviest(log: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the `n` largest of log weights, and what to add to them to weigh as much as all.
+def heaviest(log: Tensor, lost: float, most: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return which weights stand for all of a study, and what they are raised by for that.
 
     Parameters
     ----------
-    log : Tensor, shape (B, k)
-    n : int
+    log : Tensor, shape (B, H)
+        Logarithms of weights that are 1 together, or less.
+    lost : float
+        Weight that those which are left out may have together.
+    most : int, optional
+        Number of them, whatever is lost.
 
     Returns
     -------
-    largest : Tensor, shape (B, min(n, k))
-    index : Tensor, of the same shape
-    whole : Tensor, shape (B, 1)
+    index : Tensor, shape (B, k)
+        Heaviest first; k is what the study takes that needs most, and at least one.
+    raised : Tensor, shape (B, k)
+        To be added to their logarithms: the same for all that stand for a study, and -inf for
+        those that it can do without.
     """
-    largest, index = log.topk(min(n, log.shape[1]), dim=1)
-    return largest, index, log.logsumexp(1, keepdim=True) - largest.logsumexp(1, keepdim=True)
+    largest, index = log.topk(log.shape[1] if most is None else min(most, log.shape[1]), dim=1)
+    whole, weight = log.logsumexp(1, keepdim=True), largest.detach().exp()
+    rest = whole.detach().exp() - weight.cumsum(1) + weight  # of each and all lighter ones
+    needed = (rest > lost).sum(1, keepdim=True).clamp(min=1)
+    k = int(needed.max())
+    spare = torch.arange(k, device=log.device) >= needed
+    standing = largest[:, :k].masked_fill(spare, -torch.inf).logsumexp(1, keepdim=True)
+    return index[:, :k], (whole - standing).expand(-1, k).masked_fill(spare, -torch.inf)
 
 
 def rows(values: Tensor, index: Tensor) -> Tensor:
@@ -235,36 +215,36 @@ def weigh(hypotheses: Hypotheses, told: Told) -> Weighed:
     """
     H = hypotheses["local"].shape[1]
     log_prior = told.log_relevance + math.log((1 - NULL_PRIOR) / H)
-    return _weigh(hypotheses, told, told.at.mean, log_prior)
+    K = covariance(hypotheses, told.at, told.at)
+    whiten = whitening(hypotheses, K, told.there)
+    return evidence(hypotheses, told, whiten, told.at.mean, log_prior)
 
 
-def weigh_null(told: Told) -> Weighed:
-    """Compute the same for the null hypotheses: as if there were one task that says nothing."""
-    B, n, d = told.at.X.shape
-    hypotheses = {
-        name: value.to(told.y).expand(B, *value.shape)
-        for name, value in null_hypotheses(d, n).items()
-    }
-    log_prior = math.log(NULL_PRIOR / hypotheses["local"].shape[1])
-    nothing, alone = told.y.new_zeros(B, n, 1), told.y.new_full((B, 1), log_prior)
-    return _weigh(hypotheses, told, nothing, alone)
+def evidence(
+    hypotheses: Hypotheses, told: Told, whiten: Tensor, mean: Tensor, log_prior: Tensor
+) -> Weighed:
+    """Compute how well hypotheses explain the trials, each with all scales and all `mean`.
 
-
-def _weigh(hypotheses: Hypotheses, told: Told, mean: Tensor, log_prior: Tensor) -> Weighed:
+    Parameters
+    ----------
+    hypotheses : dict of Tensor
+        With the leading dimension of the studies.
+    told : Told
+    whiten : Tensor, shape (B, H, n, n)
+        From :func:`whitening`.
+    mean : Tensor, shape (B, n, T)
+        Of z at the trials, by component.
+    log_prior : Tensor, shape (B, T)
+        Log prior probability of each.
+    """
     there = told.there.to(told.y.dtype)
-    K = covariance(hypotheses, told.at, told.at) * (there[:, None, :, None] * there[:, None, None])
-    noise = hypotheses["noise"].exp() + _LEAST_NOISE
-    # a trial that is not there is a number of variance one that nobody asks about
-    K = K + torch.diag_embed(noise[..., None] * there[:, None] + (1 - there[:, None]))
-    L = torch.linalg.cholesky_ex(K).L
     columns = torch.cat(
         [there[..., None], (told.y * there)[..., None], mean * there[..., None]], -1
     )
-    columns = columns[:, None].expand(-1, L.shape[1], -1, -1)
-    whitened = torch.linalg.solve_triangular(L, columns, upper=False)
+    whitened = whiten @ columns[:, None]
     o1, y1, M1 = whitened[..., 0], whitened[..., 1], whitened[..., 2:]
     norm = o1.square().sum(-1)
-    log_det = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1) + norm.log()
+    log_det = norm.log() - 2 * whiten.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     unit = (o1 / norm.sqrt()[..., None])[..., None]
     y_flat = y1[..., None] - unit * (unit * y1[..., None]).sum(-2, keepdim=True)  # (B, H, n, 1)
     M_flat = M1 - unit * (unit * M1).sum(-2, keepdim=True)
@@ -276,14 +256,41 @@ def _weigh(hypotheses: Hypotheses, told: Told, mean: Tensor, log_prior: Tensor) 
     freedom = (told.there.sum(1) - 1)[:, None, None, None]
     log = -0.5 * (log_det[..., None, None] + misfit) - freedom * b.log()
     log = log + told.log_scales[:, None, :, None] + log_prior[:, None, None]
-    return Weighed(hypotheses, L, o1, y1, M1, log)
+    return Weighed(hypotheses, whiten, o1, y1, M1, log)
+
+
+def whitening(hypotheses: Hypotheses, K: Tensor, there: Tensor) -> Tensor:
+    """Return the inverse Cholesky factor of trials, from their covariance without noise."""
+    real = there.to(K.dtype)
+    # a trial that is not there is a number of variance one that nobody asks about
+    noise = noise_variance(hypotheses)[..., None] * real[:, None] + (1 - real[:, None])
+    return inverse_factor(
+        K * (real[:, None, :, None] * real[:, None, None]) + torch.diag_embed(noise)
+    )
+
+
+def inverse_factor(K: Tensor) -> Tensor:
+    """Return L^-1 of covariances: (..., n, n), as their shape is."""
+    L = torch.linalg.cholesky_ex(K).L
+    whiten: Tensor = torch.linalg.solve_triangular(L, torch.eye(L.shape[-1]).to(L), upper=False)
+    return whiten
+
+
+def noise_variance(hypotheses: Hypotheses) -> Tensor:
+    """Return the variance of the noise, in units of z: (B, H)."""
+    return hypotheses["noise"].exp() + _LEAST_NOISE
 
 
 def covariance(hypotheses: Hypotheses, a: View, b: View) -> Tensor:
     """Return the prior covariance of z between configurations: (B, H, n, m)."""
-    local = matern52(a.X[:, None], b.X[:, None], hypotheses["length"].exp())
-    local = hypotheses["local"].exp()[..., None, None] * local
-    return local + hypotheses["deep"].exp()[..., None, None] * (a.root @ b.root.mT)[:, None]
+    shared = hypotheses["deep"].exp()[..., None, None] * (a.root @ b.root.mT)[:, None]
+    return local_covariance(hypotheses, a.X, b.X) + shared
+
+
+def local_covariance(hypotheses: Hypotheses, a: Tensor, b: Tensor) -> Tensor:
+    """Return the part of it that is local, from X alone: (B, H, n, m)."""
+    local = matern52(a[:, None], b[:, None], hypotheses["length"].exp())
+    return hypotheses["local"].exp()[..., None, None] * local
 
 
 def variance(hypotheses: Hypotheses, at: View) -> Tensor:

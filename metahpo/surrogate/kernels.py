@@ -25,11 +25,15 @@ def matern52(A: Tensor, B: Tensor, length: Tensor) -> Tensor:
     ----------
     Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 4.17.
     """
-    a, b = A / length[..., None, :], B / length[..., None, :]
-    squared = a.square().sum(-1)[..., :, None] + b.square().sum(-1)[..., None, :]
-    squared = (squared - 2 * a @ b.mT).clamp(min=0.0)
-    r = (5 * squared + 1e-12).sqrt()  # the root's slope at 0 is infinite, the kernel's is not
-    kernel: Tensor = (1 + r + r.square() / 3) * torch.exp(-r)
+    scale = math.sqrt(5) / length[..., None, :]
+    a, b = A * scale, B * scale
+    a2, b2 = a.square().sum(-1, keepdim=True), b.square().sum(-1, keepdim=True)
+    # |a|^2 + |b|^2 - 2 a·b as one product: passes over (n, m) are what takes the time
+    one = torch.ones_like
+    a = torch.cat([-2 * a, a2, one(a2)], dim=-1)
+    b = torch.cat([b, one(b2), b2], dim=-1)
+    r = (a @ b.mT).clamp(min=1e-12).sqrt()  # at 0 the root's slope is infinite, the kernel's not
+    kernel: Tensor = torch.addcmul(1 + r, r, r, value=1 / 3) * torch.exp(-r)
     return kernel
 
 

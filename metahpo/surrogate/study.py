@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,7 @@ from metahpo.surrogate.adaptation import STRAY, Adaptation
 from metahpo.surrogate.belief import Posterior
 from metahpo.surrogate.features import Floats
 from metahpo.surrogate.hypotheses import Told, View
+from metahpo.surrogate.null import NullFactors
 from metahpo.surrogate.scale import ScalePrior
 from metahpo.surrogate.tasks import TaskPrior
 
@@ -45,6 +46,7 @@ class Prior:
     adaptation: Adaptation
     log_relevance: Array
     bends: Array
+    _factors: NullFactors = field(default_factory=NullFactors, init=False, repr=False)
 
     def view(self, phi: Floats, X: Array, *, dtype: torch.dtype = torch.float64) -> View:
         """View configurations as beliefs do.
@@ -76,7 +78,7 @@ class Prior:
         """Adapt to n >= 1 trials, and condition on them."""
         told = self.told(phi, X, y)
         with torch.no_grad():
-            return StudyBelief(self, self.adaptation.posterior(told))
+            return StudyBelief(self, self.adaptation.posterior(told, self._factors))
 
 
 @dataclass(frozen=True, eq=False)
