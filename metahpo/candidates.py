@@ -42,25 +42,47 @@ class Candidates:
     known: Codes
     """In the model's space."""
     parts: tuple[Sequence[Config] | Drawn, ...]
-    """The configurations themselves, one list after the other."""
+    """Lists that hold the configurations themselves."""
+    places: NDArray[np.intp]
+    """(n,): where each stands in those lists, laid one behind the other."""
+
+    @classmethod
+    def of(
+        cls, codes: Codes, phi: Floats, known: Codes, configs: Sequence[Config] | Drawn
+    ) -> Candidates:
+        """View all configurations of one list."""
+        return cls(codes, phi, known, (configs,), np.arange(len(codes)))
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def __add__(self, other: Candidates) -> Candidates:
+        behind = sum(len(part) for part in self.parts)
         return Candidates(
             self.codes + other.codes,
             np.concatenate([self.phi, other.phi]),
             self.known + other.known,
             self.parts + other.parts,
+            np.concatenate([self.places, behind + other.places]),
+        )
+
+    def take(self, rows: NDArray[np.intp]) -> Candidates:
+        """Return some of them, by number."""
+        return Candidates(
+            self.codes.take(rows),
+            self.phi[rows],
+            self.known.take(rows),
+            self.parts,
+            self.places[rows],
         )
 
     def config(self, i: int) -> Config:
         """Write one of them out."""
+        place = int(self.places[i])
         for part in self.parts:
-            if i < len(part):
-                return dict(part[i])
-            i -= len(part)
+            if place < len(part):
+                return dict(part[place])
+            place -= len(part)
         raise IndexError(i)
 
 

@@ -209,7 +209,7 @@ class MetaModel:
     def _viewed(self, configs: Sequence[Mapping[str, Any]]) -> Candidates:
         known = nearest_configs(self.space, configs)
         codes = self.space.codes(known)
-        return Candidates(codes, self.encode(codes), codes, (known,))
+        return Candidates.of(codes, self.encode(codes), codes, known)
 
     def _believe(
         self, trials: Candidates, y: Array, meta_features: Mapping[str, float] | None
@@ -361,7 +361,7 @@ class MetaModel:
     def pool_view(self) -> Candidates:
         """The pool as beliefs read it."""
         codes = self.space.codes(self.pool)
-        return Candidates(codes, self.encode(codes), codes, (self.pool,))
+        return Candidates.of(codes, self.encode(codes), codes, self.pool)
 
     @cached_property
     def _pool_utilities(self) -> Array:

@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from metahpo.candidates import Candidates, Drawn, around
+from metahpo.candidates import Candidates
 from metahpo.metadataset import Direction, check_direction
 from metahpo.metamodel import MetaModel
 from metahpo.observed import checked_fixed
 from metahpo.parameter import identity
 from metahpo.portfolio import greedy_portfolio
+from metahpo.proposals import Proposals
 from metahpo.space import Config, Space
 from metahpo.surrogate.cost import CostBelief
 from metahpo.surrogate.scores import told
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-_SOBOL = 2500  # candidates drawn over the whole space
-_LOCAL = 1500  # candidates drawn around the best trials
 _INCUMBENTS = 5  # the best trials that candidates are drawn around
+_LOCAL = 300  # candidates that are
 _ROUGH = 8  # components of the belief that choose the short list of candidates
 _SHORT_LIST = 200  # candidates that are judged by all of them
+_ROUNDS = 2  # of drawing around the most promising candidates,
+_PROMISING = 5  # so many,
+_STEP = 400  # so many more
 _COPYING = 3  # every so many trials one is chosen as if the task were a copy of a training task,
 _LITTLE = 1e-3  # as long as that promises more of what there is to gain: beliefs may be too sure
 _REMEMBERED = 3  # scored trials before which only what an earlier task has tried is chosen
@@ -135,14 +138,16 @@ class MetaOptimizer:
         self.trials: list[tuple[Config, float]] = []
         self._transfer = Transfer(self.space, model.space, checked_fixed(fixed or {}, model.space))
         self._log_relevance = model.relevance.log_weights(meta_features)
-        self._rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
+        self._rng = rng
+        self._proposals = Proposals(model, self.space, self._transfer, rng)
         self._pending: list[Config] = []
         self._seconds: list[float] = []
         self._first_cost = model.cost_belief(meta_features) if cost_aware else None
-        self._viewed = self._candidates([])
+        self._viewed = self._proposals.view([])
         self._given: Candidates | None = None
         if candidates is not None:
-            self._given = self._candidates(_rows(candidates, self.space))
+            self._given = self._proposals.view(_rows(candidates, self.space))
             if not len(self._given):
                 raise ValueError("candidates is empty; there is nothing to choose from")
 
@@ -261,10 +266,12 @@ class MetaOptimizer:
     def _next(self, within: Space) -> Config:
         belief = self._belief(fantasies=True)
         tried = {*self._tried.codes.row_keys(), *self.space.codes(self._pending).row_keys()}
-        candidates = self._given or self._remembered(within, tried)
-        if self._given is None and self._n_scored >= _REMEMBERED:
-            candidates = candidates + self._drawn(within)
-        free = np.array([key not in tried for key in candidates.codes.row_keys()])
+        drawing = self._given is None and self._n_scored >= _REMEMBERED
+        candidates = self._given or self._proposals.remembered(within, tried)
+        if drawing:
+            candidates = candidates + self._proposals.spread(within, len(self.trials))
+            candidates = candidates + self._proposals.near(within, self._incumbents(), _LOCAL)
+        free = _free(candidates, tried)
         if not free.any():
             if self._given is not None:
                 raise ValueError(f"all {len(candidates)} candidates have been tried")
@@ -282,9 +289,38 @@ class MetaOptimizer:
         if len(promising) > _SHORT_LIST:
             rough = (glance.expected_improvement() / price)[promising]
             promising = promising[np.argsort(-rough, kind="stable")[:_SHORT_LIST]]
-        phi, X = candidates.phi[promising], candidates.codes.array[promising]
-        gain = belief.expected_improvement(phi, X) / price[promising]
-        return candidates.config(int(promising[gain.argmax()]))
+        short = candidates.take(promising)
+        gain = self._gain(belief, short)
+        if drawing:
+            short = self._refined(within, belief, short, gain, tried)
+            return short.config(0)
+        return short.config(int(gain.argmax()))
+
+    def _gain(self, belief: StudyBelief, candidates: Candidates) -> Array:
+        """Return the expected improvement for its price, by all that is believed."""
+        gain = belief.expected_improvement(candidates.phi, candidates.codes.array)
+        return gain / self._price(candidates)
+
+    def _refined(
+        self, within: Space, belief: StudyBelief, short: Candidates, gain: Array, tried: set[bytes]
+    ) -> Candidates:
+        """Look for better ones around the most promising; return those, the best first."""
+        for step in range(_ROUNDS + 1):
+            best = np.argsort(-gain, kind="stable")[:_PROMISING]
+            short, gain = short.take(best), gain[best]
+            if step < _ROUNDS:
+                near = self._proposals.near(within, short, _STEP)
+                near = near.take(np.flatnonzero(_free(near, tried)))
+                gain = np.concatenate([gain, self._gain(belief, near)])
+                short = short + near
+        return short
+
+    def _incumbents(self) -> Candidates:
+        """Return the best trials."""
+        scores = np.array([score for _, score in self.trials])
+        sign = -1.0 if self.direction == "maximize" else 1.0
+        best = np.argsort(sign * scores, kind="stable")  # NaN last
+        return self._tried.take(best[: min(_INCUMBENTS, self._n_scored)])
 
     @property
     def _n_scored(self) -> int:
@@ -293,7 +329,7 @@ class MetaOptimizer:
     def _portfolio_pick(self, candidates: Candidates, free: NDArray[np.bool_]) -> int:
         """Pick what adds most to what was tried or is running; failed trials cover nothing."""
         scored = [not math.isnan(score) for _, score in self.trials]
-        running = self._candidates(self._pending)
+        running = self._proposals.view(self._pending)
         covered = np.concatenate([self._tried.phi[scored], running.phi])
         utilities = self.model.utilities(np.concatenate([candidates.phi, covered]))
         chosen = range(len(candidates), len(utilities))
@@ -301,63 +337,14 @@ class MetaOptimizer:
         price = np.pad(self._price(candidates), (0, len(covered)), constant_values=1.0)
         return greedy_portfolio(utilities, weights, 1, chosen, np.flatnonzero(~free), price)[0]
 
-    @cached_property
-    def _known(self) -> Candidates:
-        """The configurations that are known to be good somewhere, and the default."""
-        default = self._candidates([self.space.default])
-        if self._transfer.trivial:
-            return default + self.model.pool_view
-        return default + self._candidates(self._transfer.to_user(self.model.pool))
-
-    def _remembered(self, within: Space, tried: set[bytes]) -> Candidates:
-        """Return what is known to be good, moved into a part of the space."""
-        if within is self.space:
-            return self._known
-        known = [self._known.config(i) for i in range(len(self._known))]
-        inside = within.nearest(self.space.to_frame(known))
-        # what is decided may be a part of something remembered: then the rest belongs to it
-        decided = [name for name, d in within.distributions.items() if d.single()]
-        whole = [
-            config
-            for config, original in zip(inside, known, strict=True)
-            if all(config.get(name) == original.get(name) for name in decided)
-        ]
-        keys = self.space.codes(whole).row_keys()
-        free = [config for config, key in zip(whole, keys, strict=True) if key not in tried]
-        return self._candidates(free or inside)
-
-    def _drawn(self, within: Space) -> Candidates:
-        """Draw configurations over the whole space, and around this study's best."""
-        spread = within.draw(_SOBOL, seed=int(self._rng.integers(2**31)))
-        sign = 1.0 if self.direction == "maximize" else -1.0
-        scores = sign * np.array([score for _, score in self.trials])
-        best = np.argsort(-scores, kind="stable")[: min(_INCUMBENTS, self._n_scored)]  # NaN last
-        incumbents = self._tried.codes.take(best)
-        if within is not self.space:
-            known = self.space.to_frame([self.trials[i][0] for i in best])
-            incumbents = within.codes(within.nearest(known))
-        near = around(within, incumbents, _LOCAL, self._rng)
-        rows = np.concatenate([spread, near])
-        if within is not self.space or not self._transfer.trivial:
-            return self._candidates(within.decode(rows))
-        codes = self.space.snap(rows)
-        return Candidates(codes, self.model.encode(codes), codes, (Drawn(self.space, rows),))
-
     # ------------------------------------------------------------------ belief
-
-    def _candidates(self, configs: Sequence[Config]) -> Candidates:
-        """View configurations both ways: as learned features, and in the study's own code."""
-        codes = known = self.space.codes(configs)
-        if not self._transfer.trivial:
-            known = self.model.space.codes(self._transfer.to_model(configs))
-        return Candidates(codes, self.model.encode(known), known, (configs,))
 
     @property
     def _tried(self) -> Candidates:
         """The trials, viewed once each."""
         new = self.trials[len(self._viewed) :]
         if new:
-            self._viewed = self._viewed + self._candidates([config for config, _ in new])
+            self._viewed = self._viewed + self._proposals.view([config for config, _ in new])
         return self._viewed
 
     def _belief(self, *, fantasies: bool = False) -> StudyBelief | None:
@@ -370,7 +357,7 @@ class MetaOptimizer:
         y = self._oriented_scores()
         belief = self._condition(self._tried, y)
         if fantasies and self._pending:
-            running = self._candidates(self._pending)
+            running = self._proposals.view(self._pending)
             expected, _ = belief.predict(running.phi, running.codes.array)
             belief = self._condition(self._tried + running, np.concatenate([y, expected]))
         return belief
@@ -406,7 +393,7 @@ class MetaOptimizer:
         belief = self._cost
         if belief is None:
             raise ValueError("this optimizer knows no seconds; make it with cost_aware=True")
-        viewed = self._candidates(self._valid(configs))
+        viewed = self._proposals.view(self._valid(configs))
         return belief.seconds(self.model.cost_features(viewed.known))
 
     @property
@@ -451,7 +438,7 @@ class MetaOptimizer:
         """
         if not 0.0 < coverage < 1.0:
             raise ValueError(f"coverage is {coverage}; give a share between 0 and 1")
-        viewed = self._candidates(self._valid(configs))
+        viewed = self._proposals.view(self._valid(configs))
         predicted = self._predicted(self._belief(), viewed, coverage)
         return pd.DataFrame(predicted, columns=["mean", "low", "high"])
 
@@ -472,7 +459,7 @@ class MetaOptimizer:
     def explain(self, config: Mapping[str, Any]) -> Explanation:
         """Say what is expected of a configuration, and on which earlier tasks that rests."""
         valid = self.space.validate(config, partial=True)
-        viewed = self._candidates([valid])
+        viewed = self._proposals.view([valid])
         prior = np.exp(self._log_relevance)
         rank = self.model.utilities(viewed.phi)[0]
         belief, weights = self._belief(), prior
@@ -497,6 +484,11 @@ class MetaOptimizer:
             trust=_trust(belief),
             tasks=tasks.nlargest(_NEIGHBOURS, "weight"),
         )
+
+
+def _free(candidates: Candidates, tried: set[bytes]) -> NDArray[np.bool_]:
+    """Tell those that have neither been tried nor are running."""
+    return np.array([key not in tried for key in candidates.codes.row_keys()], dtype=bool)
 
 
 def _finite(value: float) -> float:

@@ -1,0 +1,94 @@
+"""Proposals: where the configurations come from among which a study's next trial is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from metahpo.candidates import Array, Candidates, Drawn, around
+from metahpo.metamodel import MetaModel
+from metahpo.space import Config, Space
+from metahpo.transfer import Transfer
+
+_SPREAD = 2500  # configurations drawn over the whole space
+_LASTING = 8  # trials for which they stay the same: viewing them takes long
+
+
+class Proposals:
+    """Configurations of one study's space, viewed as its belief reads them.
+
+    Parameters
+    ----------
+    model : MetaModel
+    space : Space
+        The study's own.
+    transfer : Transfer
+        From that space to the model's.
+    rng : numpy.random.Generator
+    """
+
+    def __init__(
+        self, model: MetaModel, space: Space, transfer: Transfer, rng: np.random.Generator
+    ) -> None:
+        self._model = model
+        self._space = space
+        self._transfer = transfer
+        self._rng = rng
+        self._scattered: tuple[Space, int, Candidates] | None = None
+
+    def view(self, configs: Sequence[Config]) -> Candidates:
+        """View configurations both ways: as learned features, and in the study's own code."""
+        codes = known = self._space.codes(configs)
+        if not self._transfer.trivial:
+            known = self._model.space.codes(self._transfer.to_model(configs))
+        return Candidates.of(codes, self._model.encode(known), known, configs)
+
+    @cached_property
+    def known(self) -> Candidates:
+        """The configurations that are known to be good somewhere, and the default."""
+        default = self.view([self._space.default])
+        if self._transfer.trivial:
+            return default + self._model.pool_view
+        return default + self.view(self._transfer.to_user(self._model.pool))
+
+    def remembered(self, within: Space, tried: set[bytes]) -> Candidates:
+        """Return what is known to be good, moved into a part of the space."""
+        if within is self._space:
+            return self.known
+        known = [self.known.config(i) for i in range(len(self.known))]
+        inside = within.nearest(self._space.to_frame(known))
+        # what is decided may be a part of something remembered: then the rest belongs to it
+        decided = [name for name, d in within.distributions.items() if d.single()]
+        whole = [
+            config
+            for config, original in zip(inside, known, strict=True)
+            if all(config.get(name) == original.get(name) for name in decided)
+        ]
+        keys = self._space.codes(whole).row_keys()
+        free = [config for config, key in zip(whole, keys, strict=True) if key not in tried]
+        return self.view(free or inside)
+
+    def spread(self, within: Space, turn: int) -> Candidates:
+        """Draw configurations over a part of the space, others only every few turns."""
+        period = turn // _LASTING
+        if self._scattered is None or self._scattered[:2] != (within, period):
+            rows = within.draw(_SPREAD, seed=int(self._rng.integers(2**31)))
+            self._scattered = within, period, self._view_rows(within, rows)
+        return self._scattered[2]
+
+    def near(self, within: Space, start: Candidates, n: int) -> Candidates:
+        """Draw `n` configurations around given ones."""
+        codes = start.codes
+        if within is not self._space:
+            configs = self._space.to_frame([start.config(i) for i in range(len(start))])
+            codes = within.codes(within.nearest(configs))
+        return self._view_rows(within, around(within, codes, n, self._rng))
+
+    def _view_rows(self, within: Space, rows: Array) -> Candidates:
+        """View encoded rows, without decoding them where that can wait."""
+        if within is not self._space or not self._transfer.trivial:
+            return self.view(within.decode(rows))
+        codes = self._space.snap(rows)
+        return Candidates.of(codes, self._model.encode(codes), codes, Drawn(self._space, rows))
