@@ -21,8 +21,15 @@ from metahpo.growth import Trials, finished_trials, grown
 from metahpo.metadataset import Direction, MetaDataset, check_direction
 from metahpo.observed import checked_fixed, nearest_configs
 from metahpo.portfolio import greedy_portfolio
-from metahpo.rehearsal import first_suggestions, foretold_seconds, learned_adaptation, split
+from metahpo.rehearsal import (
+    first_suggestions,
+    foretold_seconds,
+    learned_adaptation,
+    learned_calibration,
+    split,
+)
 from metahpo.space import Codes, Config, Space
+from metahpo.surrogate.calibration import Calibration
 from metahpo.surrogate.cost import CostBelief, CostHead, CostPrior
 from metahpo.surrogate.features import FeatureNet, FeatureOptions, Floats
 from metahpo.surrogate.relevance import Relevance, principal_components
@@ -103,7 +110,8 @@ class MetaModel:
         """Train on past evaluations.
 
         The model is trained twice: on all tasks, and on four fifths of them. The rest teaches how
-        to adapt to a study's trials, and measures what the ``card`` reports.
+        to adapt to a study's trials and how far scores lie from what is foretold of them, and
+        measures what the ``card`` reports.
 
         Parameters
         ----------
@@ -133,11 +141,15 @@ class MetaModel:
             return replace(model, card=card)
         rehearsing, held = trained(parts[0]), parts[1]
         adaptation = learned_adaptation(rehearsing, held, device=where, seed=seed)
+        rehearsing = rehearsing._with(adaptation=adaptation)
+        calibration = learned_calibration(rehearsing, held, seed=seed)
         card["held_out"] = first_suggestions(rehearsing, held)
         card["seconds"] = foretold_seconds(rehearsing, held)
-        return replace(
-            model, experience=replace(model.experience, adaptation=adaptation), card=card
-        )
+        return replace(model._with(adaptation=adaptation, calibration=calibration), card=card)
+
+    def _with(self, **learned: Any) -> MetaModel:
+        """Return the model with other parts of its experience."""
+        return replace(self, experience=replace(self.experience, **learned))
 
     @classmethod
     def blank(cls, direction: Direction = "maximize", metric: str = "score") -> MetaModel:
@@ -259,6 +271,7 @@ class MetaModel:
             self.adaptation.on_columns(self.space.slices, columns),
             self.relevance.log_weights(meta_features),
             bends(self.experience.profiles),
+            self.experience.calibration,
         )
 
     def encode(self, configs: Sequence[Config] | pd.DataFrame | Codes) -> Floats:
@@ -431,6 +444,7 @@ class MetaModel:
             "relevance_scale": learned.relevance.scale,
             "memory": learned.memory,
             **learned.adaptation,
+            **({} if learned.calibration is None else learned.calibration.tensors()),
             **({} if learned.cost is None else learned.cost.tensors()),
         }
         single = {k: np.asarray(v, dtype=np.float32, order="C") for k, v in tensors.items()}
@@ -516,6 +530,7 @@ class MetaModel:
             ),
             profiles=tensors["task_profiles"],
             adaptation={n: v for n, v in tensors.items() if n.startswith("adaptation.")},
+            calibration=Calibration.from_tensors(tensors),
             cost=CostHead.from_tensors(tensors),
         )
         return cls(space, header["direction"], header["metric"], experience, header["card"])

@@ -33,9 +33,9 @@ _INCUMBENTS = 5  # the best trials that candidates are drawn around
 _LOCAL = 300  # candidates that are
 _ROUGH = 8  # components of the belief that choose the short list of candidates
 _SHORT_LIST = 200  # candidates that are judged by all of them
-_ROUNDS = 2  # of drawing around the most promising candidates,
-_PROMISING = 5  # so many,
-_STEP = 400  # so many more
+_ROUNDS = 2  # of drawing more candidates, around the most promising
+_PROMISING = 5  # of these
+_STEP = 400  # of those, a round
 _COPYING = 3  # every so many trials one is chosen as if the task were a copy of a training task,
 _LITTLE = 1e-3  # as long as that promises more of what there is to gain: beliefs may be too sure
 _REMEMBERED = 3  # scored trials before which only what an earlier task has tried is chosen
@@ -51,9 +51,8 @@ class Explanation:
     Attributes
     ----------
     mean, low, high : float
-        Predicted score, and the interval that should hold it with 80%; where all trials so far
-        were good ones, it holds fewer of the bad. NaN before the first trial, when the scores'
-        scale is unknown.
+        Predicted score, and the interval that should hold it with 80%. NaN before the first
+        trial, when the scores' scale is unknown.
     expected_rank : float
         Where it is expected to stand on this task, from 0 (worst) to 1 (best), by the training
         tasks alone.
@@ -138,9 +137,8 @@ class MetaOptimizer:
         self.trials: list[tuple[Config, float]] = []
         self._transfer = Transfer(self.space, model.space, checked_fixed(fixed or {}, model.space))
         self._log_relevance = model.relevance.log_weights(meta_features)
-        rng = np.random.default_rng(seed)
-        self._rng = rng
-        self._proposals = Proposals(model, self.space, self._transfer, rng)
+        self._rng = np.random.default_rng(seed)
+        self._proposals = Proposals(model, self.space, self._transfer, self._rng)
         self._pending: list[Config] = []
         self._seconds: list[float] = []
         self._first_cost = model.cost_belief(meta_features) if cost_aware else None
@@ -291,9 +289,8 @@ class MetaOptimizer:
             promising = promising[np.argsort(-rough, kind="stable")[:_SHORT_LIST]]
         short = candidates.take(promising)
         gain = self._gain(belief, short)
-        if drawing:
-            short = self._refined(within, belief, short, gain, tried)
-            return short.config(0)
+        for _ in range(_ROUNDS if drawing else 0):
+            short, gain = self._nearer(within, belief, short, gain, tried)
         return short.config(int(gain.argmax()))
 
     def _gain(self, belief: StudyBelief, candidates: Candidates) -> Array:
@@ -301,19 +298,15 @@ class MetaOptimizer:
         gain = belief.expected_improvement(candidates.phi, candidates.codes.array)
         return gain / self._price(candidates)
 
-    def _refined(
+    def _nearer(
         self, within: Space, belief: StudyBelief, short: Candidates, gain: Array, tried: set[bytes]
-    ) -> Candidates:
-        """Look for better ones around the most promising; return those, the best first."""
-        for step in range(_ROUNDS + 1):
-            best = np.argsort(-gain, kind="stable")[:_PROMISING]
-            short, gain = short.take(best), gain[best]
-            if step < _ROUNDS:
-                near = self._proposals.near(within, short, _STEP)
-                near = near.take(np.flatnonzero(_free(near, tried)))
-                gain = np.concatenate([gain, self._gain(belief, near)])
-                short = short + near
-        return short
+    ) -> tuple[Candidates, Array]:
+        """Draw more around the most promising; return both, and what they promise."""
+        best = np.argsort(-gain, kind="stable")[:_PROMISING]
+        short, gain = short.take(best), gain[best]
+        near = self._proposals.near(within, short, _STEP)
+        near = near.take(np.flatnonzero(_free(near, tried)))
+        return short + near, np.concatenate([gain, self._gain(belief, near)])
 
     def _incumbents(self) -> Candidates:
         """Return the best trials."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,13 @@ from scipy.special import comb
 
 from metahpo.metadataset import MetaDataset
 from metahpo.portfolio import greedy_portfolio
+from metahpo.surrogate.calibration import Calibration, Shown, learn_calibration, rehearse
+from metahpo.surrogate.features import Floats
 from metahpo.training import oriented_scores, seconds_of
 
 if TYPE_CHECKING:
     from metahpo.metamodel import MetaModel
+    from metahpo.surrogate.study import Prior
 
 Array = NDArray[np.float64]
 
@@ -23,7 +26,9 @@ _SHOWN = (1, 2, 5, 10)  # numbers of suggestions for which the card says what th
 _CAP = 5.0  # the largest regret that enters a mean: beyond, a trial is simply bad
 _HELD_OUT = 0.2  # share of the tasks that are held out
 _MOST_HELD_OUT = 100  # more hardly tell more, and each is held against every training task
-_ROWS = 500  # a held-out task's evaluations that adaptation is learned from, at most
+_ROWS = 500  # a held-out task's evaluations that are learned from, at most
+_REHEARSED = 24  # tasks on which studies are played, each as long as tuning it takes
+_LEAST_REHEARSED = 4
 
 
 def split(md: MetaDataset, *, seed: int) -> tuple[MetaDataset, MetaDataset] | None:
@@ -108,15 +113,57 @@ def learned_adaptation(
 
     rng = np.random.default_rng(seed)
     tasks = []
-    for meta_features, part, score in _tasks(held):
-        rows = np.sort(rng.permutation(len(score))[:_ROWS])
-        codes = model.space.codes(part.trials.iloc[rows])
-        phi, prior = model.encode(codes), model.prior(meta_features)
-        y = np.where(np.isnan(score[rows]), np.nanmin(score), score[rows])
-        utility = model.utilities(phi) @ np.exp(prior.log_relevance)
-        tasks.append(HeldOutTask(prior.view(phi, codes.array), y, prior.log_relevance, utility))
+    for task in _tasks(held):
+        seen = _seen(model, *task, rng)
+        view = seen.prior.view(seen.phi, seen.X)
+        tasks.append(HeldOutTask(view, seen.y, seen.prior.log_relevance, seen.utility))
     learned = learn_adaptation(tasks, model.scale, device=device, seed=seed)
     return {} if learned is None else learned.tensors()
+
+
+def learned_calibration(model: MetaModel, held: MetaDataset, *, seed: int) -> Calibration | None:
+    """Learn on tasks held out where scores lie in what is foretold of them.
+
+    Returns
+    -------
+    Calibration or None
+        None from too few tasks.
+    """
+    if len(held) < _LEAST_REHEARSED:
+        return None
+    rng = np.random.default_rng(seed)
+    chosen = set(rng.permutation(held.task_ids)[:_REHEARSED])
+    shown: list[Shown] = []
+    for task in _tasks(held.subset(t for t in held.task_ids if t in chosen)):
+        seen = _seen(model, *task, rng)
+        shown += rehearse(seen.prior, seen.phi, seen.X, seen.y, seen.utility, rng)
+    return learn_calibration(shown)
+
+
+class _Seen(NamedTuple):
+    """A task held out, as a model sees it."""
+
+    prior: Prior
+    phi: Floats
+    X: Array
+    y: Array
+    utility: Array
+    """How promising each configuration looks before any trial."""
+
+
+def _seen(
+    model: MetaModel,
+    meta_features: Mapping[str, float] | None,
+    part: MetaDataset,
+    score: Array,
+    rng: np.random.Generator,
+) -> _Seen:
+    rows = np.sort(rng.permutation(len(score))[:_ROWS])
+    codes = model.space.codes(part.trials.iloc[rows])
+    phi, prior = model.encode(codes), model.prior(meta_features)
+    y = np.where(np.isnan(score[rows]), np.nanmin(score), score[rows])
+    utility = model.utilities(phi) @ np.exp(prior.log_relevance)
+    return _Seen(prior, phi, codes.array, y, utility)
 
 
 def _tasks(held: MetaDataset) -> Iterator[tuple[Mapping[str, float] | None, MetaDataset, Array]]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from metahpo.metadataset import MetaDataset
 from metahpo.space import Codes, Config, Space
+from metahpo.surrogate.calibration import Calibration
 from metahpo.surrogate.cost import CostHead, fit_cost
 from metahpo.surrogate.features import FeatureNet, FeatureOptions, train_features
 from metahpo.surrogate.relevance import Relevance, fit_relevance
@@ -48,6 +49,8 @@ class Experience:
     adaptation: Mapping[str, Array] = field(default_factory=dict)
     """How a study's trials move the belief, see :mod:`metahpo.surrogate.adaptation`; empty where
     no tasks were left to learn it on."""
+    calibration: Calibration | None = None
+    """Where scores lie in what is foretold of them; None where no tasks were left to learn it."""
     cost: CostHead | None = None
     """What the tasks' evaluations took; None where that is not known."""
 

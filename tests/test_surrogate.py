@@ -307,7 +307,7 @@ def brute_force(study: Study, offset_sd: float = 100.0) -> list[Component]:
 def whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let everything be evaluated at candidates, however unlikely."""
     monkeypatch.setattr(belief_module, "_LOST", -1.0)
-    monkeypatch.setattr(belief_module, "_MOST", (10_000, 10_000))
+    monkeypatch.setattr(belief_module, "_MOST", 10_000)
 
 
 def weights_of(components: list[Component]) -> Array:

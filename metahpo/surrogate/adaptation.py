@@ -76,7 +76,6 @@ _PROMISING = 20  # configurations among which a study begins, or one in twenty
 _GOOD = 4.0  # how much likelier the best configuration is tried than the worst, as a logarithm
 _STRAY_WIDTH = 8.0  # of such a score's density, in standard deviations of the task's scores
 _FAR = 3.0  # how far the logarithms may move from where they start
-_LEAST_WEIGHT = 1e-300  # of a component in training: the logarithm of 0 has no gradient
 _LEAST_ROWS = 7  # of a task in training: enough to tell some from others
 _LEAST_TASKS = 4
 _MOST_SKIPPED = 0.1  # share of the outer steps
@@ -143,7 +142,7 @@ class Adaptation:
             Of this one study, which is looked at time and again.
         """
         null = weigh_null(told, None if factors is None else factors.at(told.at.X))
-        return condition(self.hypotheses(told, null), told, null)
+        return condition(told, weigh(self.hypotheses(told, null), told), null)
 
     def to(self, device: torch.device | str) -> Adaptation:
         """Move to a device."""
@@ -366,14 +365,14 @@ def _missed(trials: Told, null: Weighed, new: View, y: Tensor, there: Tensor) ->
     square = ((values - mean).square() * known).sum(1) / known.sum(1)
     unit = square.sqrt().clamp(min=1e-12)[:, None]
     stray = math.log(STRAY / _STRAY_WIDTH)
+    with torch.no_grad():  # nothing of it is learned
+        unlike = condition(trials, null).log_density(new, y) + null.log_evidence[:, None]
 
     def loss(hypotheses: Params) -> Tensor:
-        posterior = condition(hypotheses, trials, null)
-        means, sds = posterior.components(new, noisy=True)
-        u = (y[..., None] - means) / sds
-        log = -0.5 * u.square() - (sds / unit[..., None]).log() - 0.5 * math.log(2 * math.pi)
-        weight = posterior.weight.clamp(min=_LEAST_WEIGHT).log()
-        density = (log + weight[:, None]).logsumexp(-1)
+        transfer = weigh(hypotheses, trials)
+        like = condition(trials, transfer).log_density(new, y) + transfer.log_evidence[:, None]
+        evidence = torch.logaddexp(transfer.log_evidence, null.log_evidence)[:, None]
+        density = torch.logaddexp(like, unlike) - evidence + unit.log()
         density = torch.logaddexp(density + math.log1p(-STRAY), torch.full_like(density, stray))
         masked = torch.where(there, density, torch.zeros_like(density))
         return -masked.sum(1) / there.sum(1)

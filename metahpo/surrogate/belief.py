@@ -22,12 +22,14 @@ L, o1   see hypotheses  Cholesky factor and L^-1 1 of each hypothesis
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from metahpo.surrogate.calibration import FARTHEST
 from metahpo.surrogate.hypotheses import (
     Hypotheses,
     Told,
@@ -37,17 +39,16 @@ from metahpo.surrogate.hypotheses import (
     heaviest,
     rows,
     variance,
-    weigh,
 )
 from metahpo.surrogate.worth import expected_gain, gain
 
 _TRUSTED = 2.0  # trials' worth of trust that the training tasks begin with
-_REACH = 10.0  # standard deviations within which quantiles are looked for
 _HALVINGS = 40
+_LEAST_WEIGHT = 1e-300  # of a component: the logarithm of 0 has no gradient
 _COPY = 0.3  # probability that the task is a copy of a training task; what is tried in common
 _COPIES = 32  # training tasks, the likeliest, of which that is thought
 _LOST = 1e-3  # probability of what is left out at candidates: null hypotheses, components
-_MOST = 128, 256  # components of each kind, of transfer and null, whatever is lost
+_MOST = 200  # components of each kind, of transfer or null, whatever is lost
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,21 +156,45 @@ class Posterior:
         second = ((means.square() + sds.square()) * weight).sum(-1)
         return mean, (second - mean.square()).clamp(min=0.0).sqrt()
 
-    def quantiles(self, new: View, levels: Sequence[float]) -> Tensor:
-        """Return quantiles of the noisy score at candidates, by bisection: (B, m, levels)."""
+    def log_density(self, new: View, y: Tensor) -> Tensor:
+        """Return the log density of noisy scores at configurations: (B, m)."""
         means, sds = self.components(new, noisy=True)
-        weight = self.weight[:, None]
+        u = (y[..., None] - means) / sds
+        log = -0.5 * u.square() - sds.log() - 0.5 * math.log(2 * math.pi)
+        weight = self.weight.clamp(min=_LEAST_WEIGHT).log()
+        density: Tensor = (log + weight[:, None]).logsumexp(-1)
+        return density
 
-        def bisected(level: float) -> Tensor:
-            low, high = (means - _REACH * sds).amin(-1), (means + _REACH * sds).amax(-1)
+    def deviates(self, new: View, y: Tensor) -> Tensor:
+        """Return where noisy scores lie in what is foretold of them, as normal deviates: (B, m).
+
+        The probability of less, brought to the normal scale.
+        """
+        return self._deviates(y, *self.components(new, noisy=True))
+
+    def quantiles(self, new: View, deviates: Sequence[float]) -> Tensor:
+        """Return the noisy scores that lie at deviates, by bisection: (B, m, deviates)."""
+        means, sds = self.components(new, noisy=True)
+        reach = max(map(abs, deviates), default=0.0) + 1.0
+
+        def bisected(deviate: float) -> Tensor:
+            low, high = (means - reach * sds).amin(-1), (means + reach * sds).amax(-1)
             for _ in range(_HALVINGS):
                 middle = 0.5 * (low + high)
-                below = (torch.special.ndtr((middle[..., None] - means) / sds) * weight).sum(-1)
-                low = torch.where(below < level, middle, low)
-                high = torch.where(below < level, high, middle)
+                below = self._deviates(middle, means, sds) < deviate
+                low, high = torch.where(below, middle, low), torch.where(below, high, middle)
             return 0.5 * (low + high)
 
-        return torch.stack([bisected(level) for level in levels], dim=-1)
+        return torch.stack([bisected(deviate) for deviate in deviates], dim=-1)
+
+    def _deviates(self, y: Tensor, means: Tensor, sds: Tensor) -> Tensor:
+        u, weight = (y[..., None] - means) / sds, self.weight[:, None]
+        # of less and of more: each is precise where it is small
+        below, above = ((torch.special.ndtr(s * u) * weight).sum(-1) for s in (1.0, -1.0))
+        deviates = torch.where(
+            below < above, torch.special.ndtri(below), -torch.special.ndtri(above)
+        )
+        return deviates.clamp(-FARTHEST, FARTHEST)
 
     def expected_improvement(
         self, new: View, bends: Tensor, copied: Tensor | None = None
@@ -209,54 +234,54 @@ class Posterior:
         return (copied @ weight[..., None])[..., 0]
 
 
-def condition(hypotheses: Hypotheses, told: Told, null: Weighed) -> Posterior:
+def condition(told: Told, *kinds: Weighed) -> Posterior:
     """Condition the prior on studies' trials.
 
     Parameters
     ----------
-    hypotheses : dict of Tensor
-        Of transfer, with the leading dimension of the studies.
     told : Told
-    null : Weighed
-        The same trials by the null hypotheses.
+    *kinds : Weighed
+        The trials by the hypotheses of transfer, the null ones, or both. What is left out counts
+        as ruled out.
     """
-    like = weigh(hypotheses, told)
-    evidence = torch.logaddexp(like.log_evidence, null.log_evidence)[:, None]
-    null = null.likeliest(evidence, _LOST)
-    kinds = [
-        _components(weighed, evidence, told, most)
-        for weighed, most in zip((like, null), _MOST, strict=True)
-    ]
-    n_like, T = like.ones.shape[1], told.at.mean.shape[-1]
-    kinds[1] |= {"hypothesis": n_like + kinds[1]["hypothesis"], "task": T + kinds[1]["task"]}
-    kept = {name: torch.cat([kind[name] for kind in kinds], dim=1) for name in kinds[0]}
-    of_tasks = (like.log - evidence[..., None, None]).exp().sum((1, 2))
-    of_none = (null.log_evidence[:, None] - evidence).exp()
+    evidence = torch.stack([kind.log_evidence for kind in kinds]).logsumexp(0)[:, None]
+    likeliest = [kind.likeliest(evidence, _LOST) for kind in kinds]
+    T = told.at.mean.shape[-1]
+    task_weight = told.y.new_zeros(len(told.y), T + 1)
+    parts, first = [], 0
+    for kind in likeliest:
+        weight = (kind.log - evidence[..., None, None]).exp().sum((1, 2))
+        task_weight = task_weight.index_add(1, kind.tasks, weight)
+        parts.append(_components(kind, evidence, told, first))
+        first += kind.ones.shape[1]
+    kept = {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
     return Posterior(
         hypotheses={
-            name: torch.cat([value, null.hypotheses[name]], dim=1)
-            for name, value in hypotheses.items()
+            name: torch.cat([kind.hypotheses[name] for kind in likeliest], dim=1)
+            for name in likeliest[0].hypotheses
         },
         at=_masked(told),
         best=told.y.masked_fill(~told.there, -torch.inf).amax(1),
         n=told.there.sum(1),
-        whiten=torch.cat([like.whiten, null.whiten], dim=1),
-        ones=torch.cat([like.ones, null.ones], dim=1),
-        task_weight=torch.cat([of_tasks, of_none], dim=1),
+        whiten=torch.cat([kind.whiten for kind in likeliest], dim=1),
+        ones=torch.cat([kind.ones for kind in likeliest], dim=1),
+        task_weight=task_weight,
         there=told.there,
         foretold=_foretold(told, kept["task"], kept["scale"], kept["weight"]),
         **kept,
     )
 
 
-def _components(weighed: Weighed, evidence: Tensor, told: Told, most: int) -> dict[str, Tensor]:
+def _components(weighed: Weighed, evidence: Tensor, told: Told, first: int) -> dict[str, Tensor]:
     """Return the heaviest components of one kind, with the weight of all of that kind.
+
+    Their hypotheses are counted from `first` on.
 
     There are many components of transfer, each of little weight as long as there are few trials:
     if the heaviest were kept whatever they are, nearly all might be null ones.
     """
     log = weighed.log.flatten(1) - evidence
-    index, raised = heaviest(log, _LOST, most)  # (B, k)
+    index, raised = heaviest(log, _LOST, _MOST)  # (B, k)
     G, T = weighed.log.shape[2:]
     h, t = index // max(G * T, 1), index % max(T, 1)
     scale = told.scales.gather(1, index // max(T, 1) % G)
@@ -265,8 +290,8 @@ def _components(weighed: Weighed, evidence: Tensor, told: Told, most: int) -> di
     deviation = rows(weighed.y, h) - scale[..., None] * M1
     offset = (o1 * deviation).sum(-1) / o1.square().sum(-1)
     return {
-        "hypothesis": h,
-        "task": t,
+        "hypothesis": first + h,
+        "task": weighed.tasks[t],
         "scale": scale,
         "offset": offset,
         "weight": (log.gather(1, index) + raised).exp(),

@@ -144,6 +144,7 @@ class Weighed:
     y: Tensor  # (B, H, n) y1
     means: Tensor  # (B, H, n, T) M1
     log: Tensor  # (B, H, G, T) log evidence and prior probability of each component
+    tasks: Tensor  # (T,) number of the task that each column is about
 
     @property
     def log_evidence(self) -> Tensor:
@@ -169,6 +170,7 @@ class Weighed:
             y=rows(self.y, kept),
             means=rows(self.means, kept),
             log=rows(self.log, kept) + raised[..., None, None],
+            tasks=self.tasks,
         )
 
 
@@ -196,7 +198,7 @@ def heaviest(log: Tensor, lost: float, most: int | None = None) -> tuple[Tensor,
     whole, weight = log.logsumexp(1, keepdim=True), largest.detach().exp()
     rest = whole.detach().exp() - weight.cumsum(1) + weight  # of each and all lighter ones
     needed = (rest > lost).sum(1, keepdim=True).clamp(min=1)
-    k = int(needed.max())
+    k = min(int(needed.max()), largest.shape[1])
     spare = torch.arange(k, device=log.device) >= needed
     standing = largest[:, :k].masked_fill(spare, -torch.inf).logsumexp(1, keepdim=True)
     return index[:, :k], (whole - standing).expand(-1, k).masked_fill(spare, -torch.inf)
@@ -217,11 +219,17 @@ def weigh(hypotheses: Hypotheses, told: Told) -> Weighed:
     log_prior = told.log_relevance + math.log((1 - NULL_PRIOR) / H)
     K = covariance(hypotheses, told.at, told.at)
     whiten = whitening(hypotheses, K, told.there)
-    return evidence(hypotheses, told, whiten, told.at.mean, log_prior)
+    tasks = torch.arange(log_prior.shape[1], device=log_prior.device)
+    return evidence(hypotheses, told, whiten, told.at.mean, log_prior, tasks)
 
 
 def evidence(
-    hypotheses: Hypotheses, told: Told, whiten: Tensor, mean: Tensor, log_prior: Tensor
+    hypotheses: Hypotheses,
+    told: Told,
+    whiten: Tensor,
+    mean: Tensor,
+    log_prior: Tensor,
+    tasks: Tensor,
 ) -> Weighed:
     """Compute how well hypotheses explain the trials, each with all scales and all `mean`.
 
@@ -233,9 +241,11 @@ def evidence(
     whiten : Tensor, shape (B, H, n, n)
         From :func:`whitening`.
     mean : Tensor, shape (B, n, T)
-        Of z at the trials, by component.
+        Of z at the trials, by task.
     log_prior : Tensor, shape (B, T)
         Log prior probability of each.
+    tasks : Tensor, shape (T,)
+        Their numbers.
     """
     there = told.there.to(told.y.dtype)
     columns = torch.cat(
@@ -256,7 +266,7 @@ def evidence(
     freedom = (told.there.sum(1) - 1)[:, None, None, None]
     log = -0.5 * (log_det[..., None, None] + misfit) - freedom * b.log()
     log = log + told.log_scales[:, None, :, None] + log_prior[:, None, None]
-    return Weighed(hypotheses, whiten, o1, y1, M1, log)
+    return Weighed(hypotheses, whiten, o1, y1, M1, log, tasks)
 
 
 def whitening(hypotheses: Hypotheses, K: Tensor, there: Tensor) -> Tensor:

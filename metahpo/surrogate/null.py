@@ -112,7 +112,8 @@ def weigh_null(told: Told, whiten: Tensor | None = None) -> Weighed:
         whiten = whitening(hypotheses, K, told.there)
     log_prior = math.log(NULL_PRIOR / whiten.shape[1])
     nothing, alone = told.y.new_zeros(B, n, 1), told.y.new_full((B, 1), log_prior)
-    return evidence(hypotheses, told, whiten, nothing, alone)
+    behind_all = torch.full((1,), told.at.mean.shape[-1], device=told.y.device)
+    return evidence(hypotheses, told, whiten, nothing, alone, behind_all)
 
 
 def _side_by_side(X: Tensor) -> Hypotheses:

@@ -9,10 +9,12 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import ndtri
 from torch import Tensor
 
 from metahpo.surrogate.adaptation import STRAY, Adaptation
 from metahpo.surrogate.belief import Posterior
+from metahpo.surrogate.calibration import Calibration
 from metahpo.surrogate.features import Floats
 from metahpo.surrogate.hypotheses import Told, View
 from metahpo.surrogate.null import NullFactors
@@ -39,6 +41,8 @@ class Prior:
         Log prior probability of being like each training task.
     bends : ndarray, shape (T + 1, 1 + J)
         What responses are worth, see :mod:`metahpo.surrogate.worth`.
+    calibration : Calibration, optional
+        Where scores lie in what is foretold of them, if that has been learned.
     """
 
     tasks: TaskPrior
@@ -46,6 +50,7 @@ class Prior:
     adaptation: Adaptation
     log_relevance: Array
     bends: Array
+    calibration: Calibration | None = None
     _factors: NullFactors = field(default_factory=NullFactors, init=False, repr=False)
 
     def view(self, phi: Floats, X: Array, *, dtype: torch.dtype = torch.float64) -> View:
@@ -117,16 +122,32 @@ class StudyBelief:
             mean, sd = self.posterior.predict(self.prior.view(phi, X))
         return _array(mean), _array(sd)
 
+    @property
+    def promise(self) -> float:
+        """Mean z of the trials, as the training tasks foretell it before any trial."""
+        means = _array(self.posterior.at.mean)
+        return float(means.mean(0) @ np.exp(self.prior.log_relevance))
+
+    def deviates(self, phi: Floats, X: Array, y: Array) -> Array:
+        """Return where scores lie in what is foretold of them, as normal deviates: (m,)."""
+        with torch.no_grad():
+            view = self.prior.view(phi, X)
+            return _array(self.posterior.deviates(view, _tensor(np.asarray(y, dtype=float))))
+
     def quantiles(self, phi: Floats, X: Array, levels: Sequence[float]) -> Array:
         """Return quantiles of what an evaluation would show, noise included: (m, levels).
 
-        As the predictive density was learned: a share ``STRAY`` of the scores is like nothing
-        that is foretold, half of it below and half of it above all else.
+        Corrected by what tasks held out have shown; where there were none, a share ``STRAY`` of
+        the scores is like nothing that is foretold, half of it below and half of it above all
+        else, as the predictive density was learned.
         """
-        inner = [(level - STRAY / 2) / (1 - STRAY) for level in levels]
-        kept = [min(max(level, _LEAST), 1 - _LEAST) for level in inner]
+        if (calibration := self.prior.calibration) is not None:
+            deviates = calibration.deviates(levels, int(self.posterior.n[0]), self.promise)
+        else:
+            inner = [(level - STRAY / 2) / (1 - STRAY) for level in levels]
+            deviates = ndtri(np.clip(inner, _LEAST, 1 - _LEAST)).tolist()
         with torch.no_grad():
-            return _array(self.posterior.quantiles(self.prior.view(phi, X), kept))
+            return _array(self.posterior.quantiles(self.prior.view(phi, X), deviates))
 
     def expected_improvement(self, phi: Floats, X: Array) -> Array:
         """Return the expected improvement on the best so far, in worth: (m,)."""
