@@ -441,7 +441,9 @@ class MetaOptimizer:
         phi, X = viewed.phi, viewed.codes.array
         tail = (1 - coverage) / 2
         mean, _ = belief.predict(phi, X)
-        predicted = np.column_stack([mean, belief.quantiles(phi, X, (tail, 1 - tail))])
+        low, high = belief.quantiles(phi, X, (tail, 1 - tail)).T
+        # where scores are skewed a narrow interval may lie beside the mean
+        predicted = np.column_stack([mean, np.minimum(low, mean), np.maximum(high, mean)])
         return predicted if self.direction == "maximize" else -predicted[:, [0, 2, 1]]
 
     def _valid(self, configs: Sequence[Mapping[str, Any]] | pd.DataFrame) -> list[Config]:

@@ -12,7 +12,7 @@ from scipy.special import comb
 
 from metahpo.metadataset import MetaDataset
 from metahpo.portfolio import greedy_portfolio
-from metahpo.surrogate.calibration import Calibration, Shown, learn_calibration, rehearse
+from metahpo.surrogate.calibration import Calibration, Look, learn_calibration, rehearse
 from metahpo.surrogate.features import Floats
 from metahpo.training import oriented_scores, seconds_of
 
@@ -28,7 +28,6 @@ _HELD_OUT = 0.2  # share of the tasks that are held out
 _MOST_HELD_OUT = 100  # more hardly tell more, and each is held against every training task
 _ROWS = 500  # a held-out task's evaluations that are learned from, at most
 _REHEARSED = 24  # tasks on which studies are played, each as long as tuning it takes
-_LEAST_REHEARSED = 4
 
 
 def split(md: MetaDataset, *, seed: int) -> tuple[MetaDataset, MetaDataset] | None:
@@ -129,15 +128,14 @@ def learned_calibration(model: MetaModel, held: MetaDataset, *, seed: int) -> Ca
     Calibration or None
         None from too few tasks.
     """
-    if len(held) < _LEAST_REHEARSED:
-        return None
     rng = np.random.default_rng(seed)
     chosen = set(rng.permutation(held.task_ids)[:_REHEARSED])
-    shown: list[Shown] = []
+    looks: list[list[Look]] = []
     for task in _tasks(held.subset(t for t in held.task_ids if t in chosen)):
         seen = _seen(model, *task, rng)
-        shown += rehearse(seen.prior, seen.phi, seen.X, seen.y, seen.utility, rng)
-    return learn_calibration(shown)
+        played = rehearse(seen.prior, seen.phi, seen.X, seen.y, seen.utility, rng)
+        looks.append(list(played))
+    return learn_calibration(looks)
 
 
 class _Seen(NamedTuple):

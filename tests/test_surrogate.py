@@ -346,6 +346,16 @@ def test_quantiles_are_those_of_noisy_scores(study: Study) -> None:
         assert STRAY / 2 + (1 - STRAY) * weights @ below == pytest.approx(levels, abs=5e-3)
 
 
+def test_scores_lie_where_they_were_looked_for_however_far_out(study: Study) -> None:
+    deviates = np.array([-29.0, -15.0, -8.5, -3.0, -0.5, 0.0, 1.0, 8.5, 15.0, 29.0])
+    belief, (phi, X) = study.belief(), study.new
+    view = belief.prior.view(phi, X)
+    asked = torch.from_numpy(np.tile(deviates, (len(X), 1)))[None]
+    quantiles = belief.posterior.quantiles(view, asked)[0].numpy()
+    for deviate, scores in zip(deviates, quantiles.T, strict=True):
+        np.testing.assert_allclose(belief.deviates(phi, X, scores), deviate, rtol=1e-6, atol=1e-6)
+
+
 def worth_on(task: int, z: Array) -> Array:
     """What responses are worth on a task; on none of them, a straight line."""
     knots = np.array([-1.5, -0.5, 0.25, 1.0, 1.75, 2.5])
@@ -465,8 +475,8 @@ def test_the_likeliest_components_stand_for_all(
         assert few.posterior.weight.shape[1] < mixture.posterior.weight.shape[1] / 10
     np.testing.assert_allclose(few.task_weight, mixture.task_weight)
     (mean, sd), (exact, exact_sd) = few.predict(*study.new), mixture.predict(*study.new)
-    assert (np.abs(mean - exact) < 0.05 * exact_sd).all()
-    np.testing.assert_allclose(sd, exact_sd, rtol=0.05)
+    assert (np.abs(mean - exact) < 0.1 * exact_sd).all()
+    np.testing.assert_allclose(sd, exact_sd, rtol=0.1)
 
 
 def test_the_heaviest_weigh_as_much_as_all_and_neighbours_do_not_matter() -> None:
@@ -542,6 +552,9 @@ def test_factors_that_are_extended_are_those_of_all_trials_at_once() -> None:
         X[:, 1:9],
         X[:, :199],
         X,
+        X[:, :230],
+        X[:, :233],
+        X[:, :199],
     ):
         whiten = grown.at(trials)
         n = trials.shape[1]

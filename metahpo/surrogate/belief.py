@@ -14,7 +14,7 @@ name    shape           meaning
 ======= =============== =====================================================================
 B, n, m                 studies, trials, candidates
 T                       training tasks; null components are of number T
-H                       hypotheses: those of transfer, then the null ones that are kept
+H                       hypotheses that are kept: those of transfer, then the null ones
 k                       components of the mixture that are kept: (hypothesis, scale, task)
 L, o1   see hypotheses  Cholesky factor and L^-1 1 of each hypothesis
 ======= =============== =====================================================================
@@ -23,13 +23,11 @@ L, o1   see hypotheses  Cholesky factor and L^-1 1 of each hypothesis
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from metahpo.surrogate.calibration import FARTHEST
 from metahpo.surrogate.hypotheses import (
     Hypotheses,
     Told,
@@ -42,13 +40,16 @@ from metahpo.surrogate.hypotheses import (
 )
 from metahpo.surrogate.worth import expected_gain, gain
 
+FARTHEST = 30.0
+"""Deviate of a score beyond which they are told apart no more."""
+
 _TRUSTED = 2.0  # trials' worth of trust that the training tasks begin with
 _HALVINGS = 40
 _LEAST_WEIGHT = 1e-300  # of a component: the logarithm of 0 has no gradient
 _COPY = 0.3  # probability that the task is a copy of a training task; what is tried in common
 _COPIES = 32  # training tasks, the likeliest, of which that is thought
-_LOST = 1e-3  # probability of what is left out at candidates: null hypotheses, components
-_MOST = 200  # components of each kind, of transfer or null, whatever is lost
+_LOST = 1e-3  # probability that hypotheses left out at candidates may have, and components again
+_MOST = 128  # components of each kind, of transfer or null, whatever is lost
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,31 +171,42 @@ class Posterior:
 
         The probability of less, brought to the normal scale.
         """
-        return self._deviates(y, *self.components(new, noisy=True))
-
-    def quantiles(self, new: View, deviates: Sequence[float]) -> Tensor:
-        """Return the noisy scores that lie at deviates, by bisection: (B, m, deviates)."""
         means, sds = self.components(new, noisy=True)
-        reach = max(map(abs, deviates), default=0.0) + 1.0
+        u, weight = (y[..., None] - means) / sds, self.weight[:, None]
+        # of less and of more: the smaller is the precise one
+        less, more = ((_tail(side * u) * weight).sum(-1) for side in (1.0, -1.0))
+        ndtri = torch.special.ndtri
+        return torch.where(less < more, ndtri(less), -ndtri(more)).clamp(-FARTHEST, FARTHEST)
 
-        def bisected(deviate: float) -> Tensor:
+    def quantiles(self, new: View, deviates: Tensor) -> Tensor:
+        """Return the noisy scores that lie at deviates, by bisection.
+
+        Parameters
+        ----------
+        new : View, of (B, m) candidates
+        deviates : Tensor, shape (B, m, K)
+            Within ``FARTHEST`` from 0.
+
+        Returns
+        -------
+        Tensor, shape (B, m, K)
+        """
+        means, sds = self.components(new, noisy=True)
+        weight = self.weight[:, None]
+
+        def bisected(deviate: Tensor) -> Tensor:
+            reach = deviate.abs()[..., None] + 1.0
             low, high = (means - reach * sds).amin(-1), (means + reach * sds).amax(-1)
+            side, wanted = torch.where(deviate < 0, 1.0, -1.0), _tail(-deviate.abs())
             for _ in range(_HALVINGS):
                 middle = 0.5 * (low + high)
-                below = self._deviates(middle, means, sds) < deviate
+                u = (middle[..., None] - means) / sds
+                tail = (_tail(side[..., None] * u) * weight).sum(-1)  # of less, or of more
+                below = side * (tail - wanted) < 0
                 low, high = torch.where(below, middle, low), torch.where(below, high, middle)
             return 0.5 * (low + high)
 
-        return torch.stack([bisected(deviate) for deviate in deviates], dim=-1)
-
-    def _deviates(self, y: Tensor, means: Tensor, sds: Tensor) -> Tensor:
-        u, weight = (y[..., None] - means) / sds, self.weight[:, None]
-        # of less and of more: each is precise where it is small
-        below, above = ((torch.special.ndtr(s * u) * weight).sum(-1) for s in (1.0, -1.0))
-        deviates = torch.where(
-            below < above, torch.special.ndtri(below), -torch.special.ndtri(above)
-        )
-        return deviates.clamp(-FARTHEST, FARTHEST)
+        return torch.stack([bisected(deviate) for deviate in deviates.unbind(-1)], dim=-1)
 
     def expected_improvement(
         self, new: View, bends: Tensor, copied: Tensor | None = None
@@ -232,6 +244,12 @@ class Posterior:
         z = new.mean.gather(2, kept[:, None].expand(-1, new.mean.shape[1], -1))  # (B, m, c)
         copied = gain(z, tried.gather(1, kept), bends[kept])
         return (copied @ weight[..., None])[..., 0]
+
+
+def _tail(u: Tensor) -> Tensor:
+    """Return the probability of less than normal deviates, precise far below 0."""
+    tail: Tensor = 0.5 * torch.special.erfc(-u / math.sqrt(2))
+    return tail
 
 
 def condition(told: Told, *kinds: Weighed) -> Posterior:

@@ -72,6 +72,9 @@ class NullFactors:
     def __init__(self) -> None:
         self._known: tuple[Tensor, Tensor] | None = None  # X and its whitening
 
+    def __getstate__(self) -> dict[str, None]:
+        return {"_known": None}  # large, and soon made again
+
     def at(self, X: Tensor) -> Tensor:
         """Return the whitening: trials that were there before, in this order, cost nothing.
 
@@ -87,7 +90,10 @@ class NullFactors:
         """
         hypotheses = _side_by_side(X)
         H = hypotheses["noise"].shape[1]
-        old, whiten = self._known or (X[:, :0], X.new_empty(1, H, 0, 0))
+        nothing = X[:, :0], X.new_empty(1, H, 0, 0)
+        old, whiten = self._known or nothing
+        if whiten.shape[1] < H:  # after more trials than these some hypotheses were given up
+            old, whiten = nothing
         n = _common(old[0], X[0])
         whiten = whiten[:, :H, :n, :n]
         if n < X.shape[1]:

@@ -67,6 +67,11 @@ class Prior:
         X, phi = (values.astype(_NUMPY[dtype], copy=False) for values in (X, phi))
         return View(_tensor(X), _tensor(self.tasks.particles(phi)), _tensor(self.tasks.root(phi)))
 
+    def promise(self, phi: Floats) -> Array:
+        """Return z as the training tasks foretell it before any trial: (m,)."""
+        particles = self.tasks.particles(phi.astype(np.float64, copy=False))
+        return np.asarray(particles @ np.exp(self.log_relevance), dtype=np.float64)
+
     def told(self, phi: Floats, X: Array, y: Array) -> Told:
         """Return what a study of trials with scores `y`, none missing, has been told."""
         scales, log_scales = self.scale.grid(y)
@@ -124,9 +129,9 @@ class StudyBelief:
 
     @property
     def promise(self) -> float:
-        """Mean z of the trials, as the training tasks foretell it before any trial."""
-        means = _array(self.posterior.at.mean)
-        return float(means.mean(0) @ np.exp(self.prior.log_relevance))
+        """Mean promise of the trials, see :meth:`Prior.promise`."""
+        of_trials = _array(self.posterior.at.mean) @ np.exp(self.prior.log_relevance)
+        return float(of_trials.mean())
 
     def deviates(self, phi: Floats, X: Array, y: Array) -> Array:
         """Return where scores lie in what is foretold of them, as normal deviates: (m,)."""
@@ -137,17 +142,20 @@ class StudyBelief:
     def quantiles(self, phi: Floats, X: Array, levels: Sequence[float]) -> Array:
         """Return quantiles of what an evaluation would show, noise included: (m, levels).
 
-        Corrected by what tasks held out have shown; where there were none, a share ``STRAY`` of
-        the scores is like nothing that is foretold, half of it below and half of it above all
+        Corrected by what tasks held out have shown; where that was not learned, a share ``STRAY``
+        of the scores is like nothing that is foretold, half of it below and half of it above all
         else, as the predictive density was learned.
         """
+        levels = np.clip(levels, _LEAST, 1 - _LEAST).tolist()
         if (calibration := self.prior.calibration) is not None:
-            deviates = calibration.deviates(levels, int(self.posterior.n[0]), self.promise)
+            own, n = self.prior.promise(phi), int(self.posterior.n[0])
+            deviates = calibration.deviates(levels, n, self.promise, own)
         else:
             inner = [(level - STRAY / 2) / (1 - STRAY) for level in levels]
-            deviates = ndtri(np.clip(inner, _LEAST, 1 - _LEAST)).tolist()
+            kept = ndtri(np.clip(inner, _LEAST, 1 - _LEAST))
+            deviates = np.tile(kept, (len(phi), 1))
         with torch.no_grad():
-            return _array(self.posterior.quantiles(self.prior.view(phi, X), deviates))
+            return _array(self.posterior.quantiles(self.prior.view(phi, X), _tensor(deviates)))
 
     def expected_improvement(self, phi: Floats, X: Array) -> Array:
         """Return the expected improvement on the best so far, in worth: (m,)."""
