@@ -51,8 +51,9 @@ class Explanation:
     Attributes
     ----------
     mean, low, high : float
-        Predicted score, and the interval that should hold it with 80%. NaN before the first
-        trial, when the scores' scale is unknown.
+        Predicted score, and the interval that should hold it with 80%; where the model is of too
+        few tasks to have learned how far predictions miss, it holds fewer bad ones. NaN before
+        the first trial, when the scores' scale is unknown.
     expected_rank : float
         Where it is expected to stand on this task, from 0 (worst) to 1 (best), by the training
         tasks alone.

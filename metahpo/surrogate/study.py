@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 
 _NUMPY = {torch.float64: np.float64, torch.float32: np.float32}
 _LEAST = 1e-4  # the outermost level of a quantile
+_PART = 2000  # configurations whose predictions are computed at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,8 @@ class StudyBelief:
     def predict(self, phi: Floats, X: Array) -> tuple[Array, Array]:
         """Return mean and standard deviation of the noise-free score: two of shape (m,)."""
         with torch.no_grad():
-            mean, sd = self.posterior.predict(self.prior.view(phi, X))
+            parts = [self.posterior.predict(self.prior.view(phi[p], X[p])) for p in _parts(phi)]
+        mean, sd = (torch.cat(values, dim=1) for values in zip(*parts, strict=True))
         return _array(mean), _array(sd)
 
     @property
@@ -155,7 +157,11 @@ class StudyBelief:
             kept = ndtri(np.clip(inner, _LEAST, 1 - _LEAST))
             deviates = np.tile(kept, (len(phi), 1))
         with torch.no_grad():
-            return _array(self.posterior.quantiles(self.prior.view(phi, X), _tensor(deviates)))
+            parts = [
+                self.posterior.quantiles(self.prior.view(phi[p], X[p]), _tensor(deviates[p]))
+                for p in _parts(phi)
+            ]
+        return _array(torch.cat(parts, dim=1))
 
     def expected_improvement(self, phi: Floats, X: Array) -> Array:
         """Return the expected improvement on the best so far, in worth: (m,)."""
@@ -221,6 +227,11 @@ class Glance:
     @property
     def _bends(self) -> Tensor:
         return torch.from_numpy(self.belief.prior.bends).to(torch.float32)
+
+
+def _parts(phi: Floats) -> list[slice]:
+    """Divide configurations such that memory does not grow with their number."""
+    return [slice(first, first + _PART) for first in range(0, max(len(phi), 1), _PART)]
 
 
 def _tensor(values: Floats) -> Tensor:
