@@ -218,6 +218,19 @@ class MetaOptimizer:
         """
         self._pending.append(self.space.validate(config, partial=True))
 
+    def anticipate(self, within: Space) -> None:
+        """Report that elsewhere a trial is being chosen by an optimizer like this one.
+
+        What it chooses is taken to be the best of what is known to be good: of all candidates
+        that alone could be chosen twice.
+
+        Parameters
+        ----------
+        within : Space
+            As for :meth:`ask`: what of that trial is known.
+        """
+        self._pending.append(self._next(within, known_alone=True))
+
     def tell(
         self, config: Mapping[str, Any], score: float, *, seconds: float | None = None
     ) -> None:
@@ -262,10 +275,10 @@ class MetaOptimizer:
         del self._pending[keys.index(key)]
         return True
 
-    def _next(self, within: Space) -> Config:
+    def _next(self, within: Space, *, known_alone: bool = False) -> Config:
         belief = self._belief(fantasies=True)
         tried = {*self._tried.codes.row_keys(), *self.space.codes(self._pending).row_keys()}
-        drawing = self._given is None and self._n_scored >= _REMEMBERED
+        drawing = not known_alone and self._given is None and self._n_scored >= _REMEMBERED
         candidates = self._given or self._proposals.remembered(within, tried)
         if drawing:
             candidates = candidates + self._proposals.spread(within, len(self.trials))

@@ -269,7 +269,7 @@ class MetaSampler(BaseSampler):
             partial = len(config) < len(optimizer.space.active(config))
             if partial and starting < _STARTING and (config or trial.number < number):
                 starting += 1
-                optimizer.ask(within=pinned(within, config))
+                optimizer.anticipate(pinned(within, config))
             elif config:
                 optimizer.begin(config)
 
