@@ -46,7 +46,7 @@ class Proposals:
         return Candidates.of(codes, self._model.encode(known), known, configs)
 
     @cached_property
-    def known(self) -> Candidates:
+    def _known(self) -> Candidates:
         """The configurations that are known to be good somewhere, and the default."""
         default = self.view([self._space.default])
         if self._transfer.trivial:
@@ -56,8 +56,8 @@ class Proposals:
     def remembered(self, within: Space, tried: set[bytes]) -> Candidates:
         """Return what is known to be good, moved into a part of the space."""
         if within is self._space:
-            return self.known
-        known = [self.known.config(i) for i in range(len(self.known))]
+            return self._known
+        known = [self._known.config(i) for i in range(len(self._known))]
         inside = within.nearest(self._space.to_frame(known))
         # what is decided may be a part of something remembered: then the rest belongs to it
         decided = [name for name, d in within.distributions.items() if d.single()]

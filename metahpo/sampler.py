@@ -13,6 +13,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 from zlib import crc32
@@ -260,12 +261,16 @@ class MetaSampler(BaseSampler):
 
         One that began earlier and does not show all its parameters yet is taken to be given the
         rest by this very sampler: else threads and processes that start together would all try
-        the same configuration.
+        the same configuration. So is one that died before it showed anything, while another was
+        being chosen that still is: that one was chosen beside it.
         """
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        configs = nearest_configs(optimizer.space, [_plain_params(trial) for trial in running])
+        begun = [t.datetime_start for t in running if not t.params and t.datetime_start]
+        beside = [t for t in trials if begun and _died_unseen(t, since=min(begun))]
+        shown = sorted([*running, *beside], key=lambda trial: trial.number)
+        configs = nearest_configs(optimizer.space, [_plain_params(trial) for trial in shown])
         starting = 0
-        for trial, config in zip(running, configs, strict=True):
+        for trial, config in zip(shown, configs, strict=True):
             partial = len(config) < len(optimizer.space.active(config))
             if partial and starting < _STARTING and (config or trial.number < number):
                 starting += 1
@@ -288,6 +293,13 @@ class MetaSampler(BaseSampler):
 
 
 # ---------------------------------------------------------------------- what is tuned
+
+
+def _died_unseen(trial: FrozenTrial, since: datetime) -> bool:
+    """Tell whether a trial failed after a moment, and had shown no parameter."""
+    ended = trial.datetime_complete
+    failed = trial.state == TrialState.FAIL and not trial.params
+    return failed and ended is not None and ended > since
 
 
 def _meta_features(

@@ -252,6 +252,23 @@ def test_running_trials_of_others_are_not_repeated(
     assert suggest_all(begun) not in (first, second, fourth)
 
 
+def test_one_that_died_unseen_was_heeded_by_those_chosen_beside_it(
+    sampler: Callable[..., MetaSampler],
+) -> None:
+    """A second trial is chosen while the first runs; the third after the first has died."""
+
+    def begun() -> tuple[optuna.Study, list[Trial]]:
+        study = optuna.create_study(direction="maximize", sampler=sampler(seed=0))
+        study.optimize(objective, n_trials=1)
+        return study, [study.ask(), study.ask()]
+
+    study, (_, second) = begun()
+    chosen = suggest_all(second)
+    study, (first, _) = begun()  # the second has not shown yet what it tries
+    study.tell(first, state=TrialState.FAIL)
+    assert suggest_all(study.ask()) != chosen
+
+
 @pytest.mark.parametrize(
     "pruner",
     [optuna.pruners.MedianPruner(n_startup_trials=2), optuna.pruners.HyperbandPruner(1, 4)],

@@ -16,7 +16,7 @@ B, n, m                 studies, trials, candidates
 T                       training tasks; null components are of number T
 H                       hypotheses that are kept: those of transfer, then the null ones
 k                       components of the mixture that are kept: (hypothesis, scale, task)
-L, o1   see hypotheses  Cholesky factor and L^-1 1 of each hypothesis
+L, o1   see hypotheses  Cholesky factor, kept as its inverse, and L^-1 1 of each hypothesis
 ======= =============== =====================================================================
 """
 
