@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
@@ -149,6 +150,19 @@ class MetaOptimizer:
             self._given = self._proposals.view(_rows(candidates, self.space))
             if not len(self._given):
                 raise ValueError("candidates is empty; there is nothing to choose from")
+
+    def afresh(self, seed: int | None = 0) -> MetaOptimizer:
+        """Return an optimizer like this one that has been told nothing.
+
+        It shares what depends on no trial, which is most of what making one takes.
+        """
+        fresh = copy(self)
+        fresh.trials, fresh._pending, fresh._seconds = [], [], []
+        fresh._rng = np.random.default_rng(seed)
+        fresh._proposals = self._proposals.afresh(fresh._rng)
+        fresh._viewed = fresh._proposals.view([])
+        fresh._prior = replace(self._prior)  # without the factors of trials
+        return fresh
 
     @property
     def transfer(self) -> TransferReport:

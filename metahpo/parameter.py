@@ -151,6 +151,10 @@ class Number:
         """Turn codes into the nearest admissible levels, floats with ten significant digits."""
         return self._place(code[:, 0], margin=0.0)
 
+    def numbers(self, code: Array) -> Array:
+        """Turn codes into numbers, as they are: neither rounded nor moved to a step."""
+        return self._stretch(code[:, 0], margin=0.0)
+
     def snap(self, code: Array) -> Array:
         """Move codes to those of the nearest admissible levels; floats stay where they are."""
         if self.distribution.step is None and not self.distribution.single():
@@ -181,12 +185,15 @@ class Number:
         unit: Array = (scaled - low) / (high - low or 1.0)
         return unit
 
-    def _place(self, unit: Array, margin: float) -> Array:
-        """Return the admissible level at a share of the range, widened on both sides."""
-        d = self.distribution
+    def _stretch(self, unit: Array, margin: float) -> Array:
+        """Return the number at a share of the range, widened on both sides."""
         low, high = self._ends(margin)
         scaled = low + unit * (high - low)
-        levels = np.exp(scaled) if d.log else scaled
+        return np.exp(scaled) if self.distribution.log else scaled
+
+    def _place(self, unit: Array, margin: float) -> Array:
+        """Return the admissible level at a share of the range, widened on both sides."""
+        d, levels = self.distribution, self._stretch(unit, margin)
         if d.step is not None:
             levels = d.low + np.round((levels - d.low) / d.step) * d.step
         if isinstance(d, FloatDistribution):

@@ -9,7 +9,7 @@ import numpy as np
 
 from metahpo.candidates import Array, Candidates, Drawn, around
 from metahpo.metamodel import MetaModel
-from metahpo.space import Config, Space
+from metahpo.space import Codes, Config, Space
 from metahpo.transfer import Transfer
 
 _SPREAD = 2500  # configurations drawn over the whole space
@@ -38,12 +38,15 @@ class Proposals:
         self._rng = rng
         self._scattered: tuple[Space, int, Candidates] | None = None
 
+    def afresh(self, rng: np.random.Generator) -> Proposals:
+        """Return the proposals of a study that begins; what is known is viewed once for all."""
+        fresh = Proposals(self._model, self._space, self._transfer, rng)
+        fresh.__dict__["_known"] = self._known
+        return fresh
+
     def view(self, configs: Sequence[Config]) -> Candidates:
         """View configurations both ways: as learned features, and in the study's own code."""
-        codes = known = self._space.codes(configs)
-        if not self._transfer.trivial:
-            known = self._model.space.codes(self._transfer.to_model(configs))
-        return Candidates.of(codes, self._model.encode(known), known, configs)
+        return self._viewed(self._space.codes(configs), configs)
 
     @cached_property
     def _known(self) -> Candidates:
@@ -88,7 +91,10 @@ class Proposals:
 
     def _view_rows(self, within: Space, rows: Array) -> Candidates:
         """View encoded rows, without decoding them where that can wait."""
-        if within is not self._space or not self._transfer.trivial:
+        if within is not self._space:
             return self.view(within.decode(rows))
-        codes = self._space.snap(rows)
-        return Candidates.of(codes, self._model.encode(codes), codes, Drawn(self._space, rows))
+        return self._viewed(self._space.snap(rows), Drawn(self._space, rows))
+
+    def _viewed(self, codes: Codes, configs: Sequence[Config] | Drawn) -> Candidates:
+        known = self._transfer.to_model(codes)
+        return Candidates.of(codes, self._model.encode(known), known, configs)

@@ -1,7 +1,7 @@
 """MetaSampler: MetaOptimizer as an Optuna sampler.
 
-The sampler remembers nothing of a study. Whenever a trial needs parameters it reads the study's
-trials, infers what the objective suggests from (:mod:`metahpo.observed`), and asks a fresh
+The sampler remembers nothing of a study's trials. Whenever one needs parameters it reads them,
+infers what the objective suggests from (:mod:`metahpo.observed`), and asks a fresh
 :class:`~metahpo.MetaOptimizer` that was told all of it. So it makes no difference which sampler,
 thread or process made the earlier trials.
 """
@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from metahpo.catalogue import learners, resolve_learner
 from metahpo.growth import seconds_taken
+from metahpo.metadataset import Direction
 from metahpo.metafeatures import describe
 from metahpo.metamodel import DEFAULT, MetaModel
 from metahpo.observed import (
@@ -150,6 +151,11 @@ class MetaSampler(BaseSampler):
         self.transfer: TransferReport = Transfer(self.space, self.model.space, self._fixed).report
         self._noted: tuple[tuple[str, ...], dict[str, str]] = ((), {})
         self._entropy = np.random.SeedSequence(seed).entropy
+        self._last: MetaOptimizer | None = None  # of the space that the trials showed last
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is soon made again."""
+        return {**self.__dict__, "_last": None}
 
     def reseed_rng(self) -> None:
         """Draw a new seed; Optuna calls this where several threads share the sampler."""
@@ -234,21 +240,30 @@ class MetaSampler(BaseSampler):
     ) -> MetaOptimizer:
         """Make an optimizer of the space that is shown and tell it the finished trials."""
         _refuse_constraints(trials)
-        optimizer = MetaOptimizer(
-            self.model,
-            self.meta_features,
+        optimizer = self._optimizer_of(
             observed_space(self.space, shown, self._fixed),
-            seed=seed,
-            fixed=self._fixed,
-            direction="minimize" if study.direction == StudyDirection.MINIMIZE else "maximize",
-            cost_aware=self._cost_aware,
-        )
+            "minimize" if study.direction == StudyDirection.MINIMIZE else "maximize",
+        ).afresh(seed)
         self._note(optimizer.transfer, certain=any(one.finished for one in shown))
         scored = _scores(trials, study.direction)
         configs = nearest_configs(optimizer.space, [_plain_params(trial) for trial, _ in scored])
         for config, (trial, score) in zip(configs, scored, strict=True):
             optimizer.tell(config, score, seconds=seconds_taken(trial))
         return optimizer
+
+    def _optimizer_of(self, space: Space, direction: Direction) -> MetaOptimizer:
+        """Return an optimizer that has been told nothing: the last one, as long as it serves."""
+        last = self._last
+        if last is None or last.space != space or last.direction != direction:
+            last = self._last = MetaOptimizer(
+                self.model,
+                self.meta_features,
+                space,
+                fixed=self._fixed,
+                direction=direction,
+                cost_aware=self._cost_aware,
+            )
+        return last
 
     def _begin(
         self,

@@ -343,11 +343,33 @@ class Space:
         ----------
         array : ndarray of float, shape (n, n_columns)
         """
+        everywhere = np.ones(len(array), dtype=bool)
+        return self.assemble(
+            {
+                name: (p.snap(array[:, self.slices[name]]), everywhere)
+                for name, p in self._parameters.items()
+            },
+            len(array),
+        )
+
+    def assemble(
+        self, parts: Mapping[str, tuple[NDArray[np.float64], NDArray[np.bool_]]], n: int
+    ) -> Codes:
+        """Put encoded parameters together, leaving out what the conditions make inactive.
+
+        Parameters
+        ----------
+        parts : mapping of str to (ndarray, ndarray)
+            Of every parameter the code of an admissible value, shape (n, width), and where there
+            is one, shape (n,).
+        n : int
+            How many configurations.
+        """
         levels: Levels = {}
-        codes = self._empty(len(array))
+        codes = self._empty(n)
         for name, p in self._parameters.items():
-            code = p.snap(array[:, self.slices[name]])
-            active = np.broadcast_to(self._allowed(name, levels), len(array))
+            code, there = parts[name]
+            active = there & self._allowed(name, levels)
             if name in self._parents:
                 levels[name] = np.where(active, p.decode(code), math.nan)
             idle = p.encode(np.full(1, math.nan))

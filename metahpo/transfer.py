@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from metahpo.parameter import Choice, Number, Parameter, identity, parameter
-from metahpo.space import Config, Space
+from metahpo.parameter import Array, Choice, Number, Parameter, identity, parameter
+from metahpo.space import Codes, Config, Space
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,57 @@ class Transfer:
         """Whether the user's space is the model's own."""
         return self.user is self.model
 
-    def to_model(self, configs: Sequence[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
-        """Lay the user's configurations out as the model reads them, missing where inactive."""
-        frame = self.user.to_frame(configs)
+    def to_model(self, codes: Codes) -> Codes:
+        """Read the user's configurations as the model's.
+
+        Numbers beyond what the model knows are read as the nearest that it does, choices that it
+        has never seen as missing.
+
+        Parameters
+        ----------
+        codes : Codes
+            Of the user's space.
+
+        Returns
+        -------
+        Codes
+            Of the model's space.
+        """
         if self.trivial:
-            return frame
-        return self.model.clip(frame[list(self._mapped)].assign(**self.report.fixed))
+            return codes
+        read = {
+            name: self._read(name, codes)
+            if name in self._mapped
+            else _coded(np.repeat(self._levels[name], len(codes)), known)
+            for name, known in self._known.items()
+        }
+        return self.model.assemble(read, len(codes))
+
+    def _read(self, name: str, codes: Codes) -> tuple[Array, NDArray[np.bool_]]:
+        """Return the model's code of a parameter of both, and where the model can read it."""
+        own, known, where = self._mapped[name], self._known[name], self.user.slices[name]
+        code, active = codes.array[:, where], codes.active[:, where.start]
+        if isinstance(own, Choice):
+            choice = np.where(active, own.decode(code), -1).astype(int)
+            return _coded(self._levels[name][choice], known)
+        if own.distribution == known.distribution:
+            return code, active
+        return known.snap(known.encode(own.numbers(code))), active
+
+    @cached_property
+    def _levels(self) -> dict[str, Array]:
+        """Of every parameter of the model the level that each of the user's choices stands for.
+
+        Last the one of no choice; alone the one that is fixed where the user does not tune it.
+        """
+        levels = {}
+        for name, known in self._known.items():
+            own = self._mapped.get(name)
+            if own is None:
+                levels[name] = _levels_of([self.report.fixed.get(name)], known)
+            elif isinstance(own, Choice):
+                levels[name] = _levels_of([*own.distribution.choices, None], known)
+        return levels
 
     def to_user(self, configs: Sequence[Mapping[str, Any]]) -> list[Config]:
         """Turn configurations the model knows into the nearest ones of the user's space.
@@ -143,6 +190,16 @@ def _alike(own: Parameter, known: Parameter) -> bool:
     if isinstance(known, Number):
         return isinstance(own, Number) or not any(_foreign(v, known) for v in _reach(own))
     return isinstance(own, Choice) and not all(_foreign(v, known) for v in _reach(own))
+
+
+def _levels_of(values: Sequence[Any], known: Parameter) -> Array:
+    """Return the levels nearest to values, None being a missing one; NaN where foreign."""
+    column = pd.Series(values, dtype=object)
+    return np.where(column.isna(), known.missing, known.nearest(column))
+
+
+def _coded(levels: Array, known: Parameter) -> tuple[Array, NDArray[np.bool_]]:
+    return known.encode(levels), ~np.isnan(levels)
 
 
 def _reach(own: Parameter) -> Sequence[Any]:

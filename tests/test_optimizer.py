@@ -490,6 +490,20 @@ def test_an_optimizer_survives_pickling(model: MetaModel) -> None:
     assert tune(copy, 3, 0.4) == tune(optimizer, 3, 0.4)
 
 
+@pytest.mark.parametrize("candidates", [None, SPACE.to_frame(SPACE.sample(64))])
+def test_one_made_afresh_knows_nothing_of_the_trials(
+    model: MetaModel, candidates: pd.DataFrame | None
+) -> None:
+    optimizer = MetaOptimizer(model, {"told": 0.4}, candidates=candidates, seed=3)
+    used = MetaOptimizer(model, {"told": 0.4}, candidates=candidates, seed=5)
+    tune(used, 6, 0.1)
+    used.ask()
+    fresh = used.afresh(seed=3)
+    assert fresh.trials == []
+    assert tune(fresh, 6, 0.4) == tune(optimizer, 6, 0.4)
+    assert len(used.trials) == 6
+
+
 def test_a_number_of_candidates_is_what_its_parameter_is(model: MetaModel) -> None:
     """A column with an empty cell holds floats; what is asked for fits an estimator anyway."""
     rows = pd.DataFrame(

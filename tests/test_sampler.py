@@ -9,7 +9,7 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,12 +136,27 @@ def test_seed_and_trials_decide(sampler: Callable[..., MetaSampler]) -> None:
     def run(seed: int, batches: tuple[int, ...]) -> list[dict[str, Any]]:
         study = optuna.create_study(direction="maximize", sampler=sampler(seed=seed))
         for n_trials in batches:
-            study.sampler = sampler(seed=seed)  # it keeps no state of its own
+            study.sampler = sampler(seed=seed)  # what it keeps of the trials changes nothing
             study.optimize(objective, n_trials=n_trials)
         return params(study)
 
-    assert run(1, (5,)) == run(1, (2, 3))
+    assert run(1, (6,)) == run(1, (2, 1, 1, 2))
     assert run(1, (5,)) != run(2, (5,))
+
+
+def test_one_sampler_serves_studies_of_several_kinds(sampler: Callable[..., MetaSampler]) -> None:
+    def alternating(samplers: Sequence[MetaSampler]) -> list[list[dict[str, Any]]]:
+        maximised = optuna.create_study(direction="maximize", sampler=samplers[0])
+        minimised = optuna.create_study(sampler=samplers[1])
+        for _ in range(5):
+            maximised.optimize(objective, n_trials=1)
+            minimised.optimize(
+                lambda trial: -objective(trial) + trial.suggest_float("new", 0, 1), n_trials=1
+            )
+        return [params(maximised), params(minimised)]
+
+    one = sampler()
+    assert alternating([one, one]) == alternating([sampler(), sampler()])
 
 
 def test_reseeding_changes_what_comes(sampler: Callable[..., MetaSampler]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from metahpo.space import Space
@@ -34,7 +34,12 @@ MODEL = Space(
 
 def read(transfer: Transfer, *configs: dict[str, Any]) -> list[dict[str, Any]]:
     """What the model reads of the user's configurations."""
-    return MODEL.from_frame(transfer.to_model(configs))
+    codes = transfer.to_model(transfer.user.codes(configs))
+    active = [{name for name, at in MODEL.slices.items() if row[at.start]} for row in codes.active]
+    return [
+        {name: value for name, value in config.items() if name in own}
+        for config, own in zip(MODEL.decode(codes.array), active, strict=True)
+    ]
 
 
 def test_the_models_own_space_is_carried_over_unchanged() -> None:
@@ -169,17 +174,32 @@ def test_nothing_in_common_leaves_the_models_default() -> None:
     assert transfer.to_user(MODEL.sample(3)) == [user.default] * 3
 
 
-@pytest.mark.parametrize("index", [None, ["a"] * 3])
-def test_rows_stay_in_place_and_may_be_incomplete(index: Any) -> None:
-    rows = [
-        {"C": 0.5, "kernel": "rbf"},
-        {"C": np.nan, "kernel": "poly"},
-        {"C": 2.0, "kernel": None},
-    ]
-    frame = pd.DataFrame(rows, index=index)
+def test_configurations_may_be_incomplete() -> None:
+    rows = [{"C": 0.5, "kernel": "rbf"}, {"kernel": "poly"}, {"C": 2.0}]
     user = Space({"C": MODEL.distributions["C"], "kernel": MODEL.distributions["kernel"]})
-    table = Transfer(user, MODEL).to_model(frame)
-    assert table.index.equals(frame.index)
-    assert table["C"].tolist() == pytest.approx([0.5, np.nan, 2.0], nan_ok=True)
+    first, second, third = read(Transfer(user, MODEL), *rows)
+    assert first["C"] == 0.5
+    assert "C" not in second
     # without a kernel, nothing that depends on the kernel is active
-    assert table.iloc[2].drop(["C", "class_weight"]).isna().all()
+    assert third == {"C": 2.0, "class_weight": None}
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_codes_are_read_as_the_configurations_are_that_they_stand_for(seed: int) -> None:
+    user = Space(
+        {
+            "kernel": CategoricalDistribution(["linear", "cosine", "poly", "rbf"]),
+            "C": FloatDistribution(1e-3, 10.0),
+            "degree": CategoricalDistribution([1, 3, 4.0]),
+            "coef0": IntDistribution(-2, 2),
+            "class_weight": CategoricalDistribution(["balanced", None]),
+            "new": FloatDistribution(0.0, 1.0),
+        },
+        {"degree": ("kernel", ["poly", "cosine"])},
+    )
+    configs = user.sample(20, seed, method="random")
+    held = MODEL.clip(user.to_frame(configs).assign(gamma_rule="scale", gamma=np.nan))
+    expected = MODEL.codes(held)
+    found = Transfer(user, MODEL, {"gamma_rule": "scale"}).to_model(user.codes(configs))
+    np.testing.assert_array_equal(found.active, expected.active)
+    np.testing.assert_allclose(found.array, expected.array, atol=1e-9)
