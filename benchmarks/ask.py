@@ -4,7 +4,8 @@ Time of CPU for a suggestion, on one thread, while a study goes on after 50 tria
 of a support vector machine (numbers, choices and conditions) and for the choice among all
 learners. ``metahpo`` draws its candidates, others over the whole space every eighth trial, and
 looks for better ones around the most promising; ``among 5,000`` it chooses among candidates that
-are given; as Optuna's ``MetaSampler`` it sees the study anew at every trial. In brackets the mean.
+are given; as Optuna's ``MetaSampler`` it reads the study anew at every trial. In brackets the
+mean.
 
     python benchmarks/ask.py
 """
@@ -26,6 +27,7 @@ import optuna
 import pandas as pd
 
 from metahpo import MetaModel, MetaOptimizer, MetaSampler, Space
+from metahpo.catalogue import resolve_learner
 from metahpo.search.stored import suggest
 
 N_TRIALS = 50  # before the first suggestion that counts
@@ -55,12 +57,13 @@ def main() -> None:
         model = MetaModel.load("default", learner=learner)
         given = model.space.to_frame(model.space.sample(N_GIVEN, seed=2))
         tpe, gp = optuna.samplers.TPESampler, optuna.samplers.GPSampler
+        space = resolve_learner(learner, "classification").space
         cells = [
             taken(partial(own, model)),
             taken(partial(own, model, given)),
-            taken(partial(optunas, partial(MetaSampler, learner=learner), model.space)),
-            taken(partial(optunas, tpe, model.space)),
-            taken(partial(optunas, gp, model.space)),
+            taken(partial(optunas, partial(MetaSampler, learner=learner), space)),
+            taken(partial(optunas, tpe, space)),
+            taken(partial(optunas, gp, space)),
         ]
         print(f"| {learner} | {len(model.space)} | {' | '.join(cells)} |")
 
