@@ -37,8 +37,6 @@ _SHORT_LIST = 200  # candidates that are judged by all of them
 _ROUNDS = 2  # of drawing more candidates, around the most promising
 _PROMISING = 5  # of these
 _STEP = 400  # of those, a round
-_COPYING = 3  # every so many trials one is chosen as if the task were a copy of a training task,
-_LITTLE = 1e-3  # as long as that promises more of what there is to gain: beliefs may be too sure
 _REMEMBERED = 3  # scored trials before which only what an earlier task has tried is chosen
 _NEIGHBOURS = 5  # tasks that an explanation names
 _EXPLAINED = 0.8  # share of the scores that its interval holds
@@ -304,16 +302,10 @@ class MetaOptimizer:
             return within.sample(1, seed=int(self._rng.integers(2**31)), method="random")[0]
         if belief is None:
             return candidates.config(self._portfolio_pick(candidates, free))
-        price = self._price(candidates)
-        glance = belief.glance(candidates.phi, candidates.codes.array, of=_ROUGH)
-        turn = len(self.trials) + len(self._pending)
-        if turn % _COPYING == 0:
-            copied = glance.improvement_on_copies() * free
-            if copied.max() > _LITTLE:
-                return candidates.config(int((copied / price).argmax()))
         promising = np.flatnonzero(free)
         if len(promising) > _SHORT_LIST:
-            rough = (glance.expected_improvement() / price)[promising]
+            glance = belief.glance(candidates.phi, candidates.codes.array, of=_ROUGH)
+            rough = (glance / self._price(candidates))[promising]
             promising = promising[np.argsort(-rough, kind="stable")[:_SHORT_LIST]]
         short = candidates.take(promising)
         gain = self._gain(belief, short)

@@ -170,20 +170,6 @@ def test_a_failed_trial_is_learned_from_and_never_the_best(
     assert kinds.count("plain") >= 7
 
 
-def test_every_third_trial_takes_the_task_for_a_copy_of_an_earlier_one(model: MetaModel) -> None:
-    """A belief that is too sure of itself is contradicted from time to time."""
-    configs = SPACE.sample(40, seed=6)
-    tried, scores = configs[:3], np.array([score(config, 0.5) for config in configs[:3]])
-    optimizer = MetaOptimizer(model, candidates=SPACE.to_frame(configs))
-    for config, value in zip(tried, scores.tolist(), strict=True):
-        optimizer.tell(config, value)
-    belief = model.prior().condition(model.encode(tried), SPACE.encode(tried), scores)
-    glance = belief.glance(model.encode(configs), SPACE.encode(configs), of=8)
-    gain = glance.improvement_on_copies()
-    assert gain[:3] == pytest.approx(0.0, abs=1e-6)  # a copy holds no surprise where it was tried
-    assert optimizer.ask() == configs[gain.argmax()]
-
-
 def test_minimising_is_maximising_the_negative(model: MetaModel) -> None:
     up = tune(MetaOptimizer(model, {"told": 0.6}), 8, 0.6)
     down = MetaOptimizer(model, {"told": 0.6}, direction="minimize")

@@ -375,7 +375,7 @@ def test_expected_improvement_is_the_integral_it_stands_for(study: Study) -> Non
     steps = np.linspace(0, 1, 4_001)
 
     def improved(c: Component, i: int) -> float:
-        mean, sd = c.mean[i], np.sqrt(c.covariance[i, i])
+        mean, sd = c.mean[i], 1.3 * np.sqrt(c.covariance[i, i])
         y = best + steps * (max(mean - best, 0.0) + 10 * sd)
         zs = ((level - c.offset) / c.scale for level in (y, np.array(best)))
         above, level = (worth_on(c.task, z) for z in zs)

@@ -47,6 +47,7 @@ _TRUSTED = 2.0  # trials' worth of trust that the training tasks begin with
 _HALVINGS = 40
 _LEAST_WEIGHT = 1e-300  # of a component: the logarithm of 0 has no gradient
 _COPY = 0.3  # probability that the task is a copy of a training task; what is tried in common
+_DOUBT = 1.3  # times the deviation that is believed: scores lie farther out, above all late
 _COPIES = 32  # training tasks, the likeliest, of which that is thought
 _LOST = 1e-3  # probability that hypotheses left out at candidates may have, and components again
 _MOST = 128  # components of each kind, of transfer or null, whatever is lost
@@ -208,32 +209,27 @@ class Posterior:
 
         return torch.stack([bisected(deviate) for deviate in deviates.unbind(-1)], dim=-1)
 
-    def expected_improvement(
-        self, new: View, bends: Tensor, copied: Tensor | None = None
-    ) -> Tensor:
+    def expected_improvement(self, new: View, bends: Tensor) -> Tensor:
         """Return the expected improvement on the best so far at candidates: (B, m).
 
         In worth, see :mod:`metahpo.surrogate.worth`. The task may be a copy of a training task:
         then nothing is left to learn of it, and what improves is what scores better there than
-        all that was tried. Else it deviates as the posterior says.
+        all that was tried. Else it deviates as the posterior says, and somewhat more.
 
         Parameters
         ----------
         new : View, of (B, m) candidates
         bends : Tensor, shape (T + 1, 1 + J)
-        copied : Tensor, shape (B, m), optional
-            :meth:`improvement_on_copies`, if it is known.
         """
         means, sds = self.components(new)
         offset, scale = self.offset[:, None], self.scale[:, None]
         best = (self.best[:, None] - self.offset) / self.scale
-        gains = expected_gain((means - offset) / scale, sds / scale, best, bends[self.task])
+        means, sds = (means - offset) / scale, _DOUBT * sds / scale
+        gains = expected_gain(means, sds, best, bends[self.task])
         deviating = (gains * self.weight[:, None]).sum(-1)
-        if copied is None:
-            copied = self.improvement_on_copies(new, bends)
-        return (1 - _COPY) * deviating + _COPY * copied
+        return (1 - _COPY) * deviating + _COPY * self._improvement_on_copies(new, bends)
 
-    def improvement_on_copies(self, new: View, bends: Tensor) -> Tensor:
+    def _improvement_on_copies(self, new: View, bends: Tensor) -> Tensor:
         """Return what candidates add if the task is a copy of a training task: (B, m).
 
         The next pick of a greedy portfolio over the training tasks, by their weights.

@@ -217,7 +217,7 @@ def rehearse(
     tried = [int(utility.argmax())]
     while len(tried) <= looks[-1]:
         known = belief(tried)
-        gain = known.glance(phi, X, of=_GLANCE).expected_improvement()
+        gain = known.glance(phi, X, of=_GLANCE)
         gain[tried] = -np.inf
         following = int(gain.argmax())
         if len(tried) in looks:
