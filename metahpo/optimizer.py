@@ -153,6 +153,10 @@ class MetaOptimizer:
         """Return an optimizer like this one that has been told nothing.
 
         It shares what depends on no trial, which is most of what making one takes.
+
+        Parameters
+        ----------
+        seed : int or None, default=0
         """
         fresh = copy(self)
         fresh.trials, fresh._pending, fresh._seconds = [], [], []
