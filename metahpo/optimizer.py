@@ -37,7 +37,8 @@ _SHORT_LIST = 200  # candidates that are judged by all of them
 _ROUNDS = 2  # of drawing more candidates, around the most promising
 _PROMISING = 5  # of these
 _STEP = 400  # of those, a round
-_REMEMBERED = 3  # scored trials before which only what an earlier task has tried is chosen
+_REMEMBERED = (3, 20)  # scored trials before which only what an earlier task has tried is chosen:
+# where earlier tasks tell nothing, and where one is like this and they have tried all of its space
 _NEIGHBOURS = 5  # tasks that an explanation names
 _EXPLAINED = 0.8  # share of the scores that its interval holds
 _OVERHEAD = 0.05  # seconds that a trial takes beside its evaluation
@@ -294,8 +295,10 @@ class MetaOptimizer:
     def _next(self, within: Space, *, known_alone: bool = False) -> Config:
         belief = self._belief(fantasies=True)
         tried = {*self._tried.codes.row_keys(), *self.space.codes(self._pending).row_keys()}
-        drawing = not known_alone and self._given is None and self._n_scored >= _REMEMBERED
         candidates = self._given or self._proposals.remembered(within, tried)
+        drawing = not (known_alone or self._given or belief is None) and (
+            self._ventures(belief) or not _free(candidates, tried).any()
+        )
         if drawing:
             candidates = candidates + self._proposals.spread(within, len(self.trials))
             candidates = candidates + self._proposals.near(within, self._incumbents(), _LOCAL)
@@ -316,6 +319,16 @@ class MetaOptimizer:
         for _ in range(_ROUNDS if drawing else 0):
             short, gain = self._nearer(within, belief, short, gain, tried)
         return short.config(int(gain.argmax()))
+
+    def _ventures(self, belief: StudyBelief) -> bool:
+        """Whether what no earlier task has tried may be chosen.
+
+        Of thousands of such configurations the most promising is the one of which too much is
+        expected. What has been tried is better known: while there is enough of it, that pays.
+        """
+        least, most = _REMEMBERED
+        known = (1.0 - float(belief.task_weight[-1])) * self._proposals.coverage
+        return self._n_scored >= least + known * (most - least)
 
     def _gain(self, belief: StudyBelief, candidates: Candidates) -> Array:
         """Return the expected improvement for its price, by all that is believed."""

@@ -39,9 +39,9 @@ class Proposals:
         self._scattered: tuple[Space, int, Candidates] | None = None
 
     def afresh(self, rng: np.random.Generator) -> Proposals:
-        """Return the proposals of a study that begins; what is known is viewed once for all."""
+        """Return the proposals of a study that begins; what it knows is found out once for all."""
         fresh = Proposals(self._model, self._space, self._transfer, rng)
-        fresh.__dict__["_known"] = self._known
+        fresh.__dict__.update(_known=self._known, coverage=self.coverage)
         return fresh
 
     def view(self, configs: Sequence[Config]) -> Candidates:
@@ -55,6 +55,19 @@ class Proposals:
         if self._transfer.trivial:
             return default + self._model.pool_view
         return default + self.view(self._transfer.to_user(self._model.pool))
+
+    @cached_property
+    def coverage(self) -> float:
+        """How far earlier tasks have tried what can be tried here, from 0 to 1.
+
+        The share of the configurations known to be good somewhere that the space holds as they
+        are; 0 where it goes beyond what the model knows.
+        """
+        report, pool = self._transfer.report, self._model.pool_view.codes.row_keys()
+        if report.unknown or report.clipped or not pool:
+            return 0.0
+        read = self._known.known.row_keys()[1:]  # behind the default
+        return sum(a == b for a, b in zip(read, pool, strict=True)) / len(pool)
 
     def remembered(self, within: Space, tried: set[bytes]) -> Candidates:
         """Return what is known to be good, moved into a part of the space."""

@@ -13,7 +13,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from valleys import SPACE, alone, dataset, quick_fit, regret, score
 
 from metahpo import MetaModel, MetaOptimizer, Space
+from metahpo.proposals import Proposals
 from metahpo.space import Config
+from metahpo.transfer import Transfer
 
 
 @pytest.fixture(scope="module")
@@ -118,16 +120,41 @@ def test_a_configuration_may_lack_parameters(model: MetaModel) -> None:
 
 
 def test_the_seed_decides(model: MetaModel) -> None:
-    asked = [tune(MetaOptimizer(model, {"told": 0.2}, seed=s), 8, 0.2) for s in (5, 5, 6)]
+    asked = [tune(MetaOptimizer(model, {"told": 0.2}, seed=s), 23, 0.2) for s in (5, 5, 6)]
     assert asked[0] == asked[1]
     assert asked[0] != asked[2]
     assert tune(MetaOptimizer(model, seed=None), 2, 0.2)
 
 
+def test_where_earlier_tasks_help_what_they_have_tried_comes_first(model: MetaModel) -> None:
+    def new(configs: list[Config]) -> list[bool]:
+        return [config not in [*model.pool, SPACE.default] for config in configs]
+
+    helped = new(tune(MetaOptimizer(model, {"told": 0.4}), 24, 0.4))
+    assert not any(helped[:10])
+    assert any(helped)
+    # upside down, what was good is bad, and after a few trials nothing speaks for it
+    misled = new(tune(MetaOptimizer(model, {"told": 0.4}), 12, 0.4, sign=-1.0))
+    assert any(misled[3:])
+
+
+def test_how_far_earlier_tasks_have_tried_a_space(model: MetaModel) -> None:
+    def coverage(**others: Any) -> float:
+        space = Space(SPACE.distributions | others, SPACE.conditions)
+        return Proposals(model, space, Transfer(space, SPACE), np.random.default_rng(0)).coverage
+
+    deep = np.mean([config["kind"] == "deep" for config in model.pool])
+    assert coverage() == 1.0
+    assert coverage(kind=CategoricalDistribution(["deep"])) == pytest.approx(deep)
+    assert 0.0 < coverage(rate=FloatDistribution(1e-2, 1e-1, log=True)) < 1.0
+    assert coverage(rate=FloatDistribution(1e-4, 1.0, log=True)) == 0.0
+    assert coverage(new=FloatDistribution(0.0, 1.0)) == 0.0
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_asked_promises_more_than_any_of_very_many_configurations(seed: int) -> None:
     model = MetaModel.load("default", learner="hist_gradient_boosting")
-    configs = model.space.sample(16, seed=seed)
+    configs = model.space.sample(24, seed=seed)
     X = model.space.encode(configs)
     scores = -((X - 0.4) ** 2).sum(1)
     optimizer = MetaOptimizer(model, seed=seed)
