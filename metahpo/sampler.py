@@ -80,7 +80,8 @@ class MetaSampler(BaseSampler):
         What the objective puts in front of the model's names: "svc__" where it suggests
         "svc__C". It belongs to the names in `space` and `fixed`, too.
     seed : int, optional
-        The same seed and the same trials give the same suggestion; without, all runs differ.
+        The same seed and the same trials give the same suggestion; without, runs differ once
+        something is drawn that no earlier task has tried.
     cost_aware : bool, default=False
         Whether to suggest what promises the largest improvement per second, for studies that end
         after a time: see :class:`~metahpo.MetaOptimizer`. What a trial took is the user attribute
