@@ -37,8 +37,9 @@ _SHORT_LIST = 200  # candidates that are judged by all of them
 _ROUNDS = 2  # of drawing more candidates, around the most promising
 _PROMISING = 5  # of these
 _STEP = 400  # of those, a round
-_REMEMBERED = (3, 20)  # scored trials before which only what an earlier task has tried is chosen:
-# where earlier tasks tell nothing, and where one is like this and they have tried all of its space
+# scored trials before which only what an earlier task has tried is chosen: where no earlier task
+# helps, and where one surely does and the space is all theirs
+_REMEMBERED = (3, 20)
 _NEIGHBOURS = 5  # tasks that an explanation names
 _EXPLAINED = 0.8  # share of the scores that its interval holds
 _OVERHEAD = 0.05  # seconds that a trial takes beside its evaluation
@@ -108,6 +109,12 @@ class MetaOptimizer:
         If the space has no parameter; if `candidates` is empty, has none of the parameters, or
         holds what the space cannot; if `fixed` names what the model does not know; if `direction`
         is none; or if `cost_aware` is asked of a model that was trained without seconds.
+
+    Notes
+    -----
+    The first configurations are chosen among those that earlier tasks have tried, for 3 to 20
+    trials with a score: the longer, the surer it is that such a task is like this one, and the
+    more of what they have tried the space can hold. No seed moves these.
 
     Examples
     --------
