@@ -160,7 +160,8 @@ class MetaOptimizer:
     def afresh(self, seed: int | None = 0) -> MetaOptimizer:
         """Return an optimizer like this one that has been told nothing.
 
-        It shares what depends on no trial, which is most of what making one takes.
+        It shares what has been found out and depends on no trial, which is most of what asking
+        takes.
 
         Parameters
         ----------
@@ -171,7 +172,8 @@ class MetaOptimizer:
         fresh._rng = np.random.default_rng(seed)
         fresh._proposals = self._proposals.afresh(fresh._rng)
         fresh._viewed = fresh._proposals.view([])
-        fresh._prior = replace(self._prior)  # without the factors of trials
+        if "_prior" in vars(fresh):
+            fresh._prior = replace(fresh._prior)  # without the factors of trials
         return fresh
 
     @property
@@ -303,13 +305,15 @@ class MetaOptimizer:
         belief = self._belief(fantasies=True)
         tried = {*self._tried.codes.row_keys(), *self.space.codes(self._pending).row_keys()}
         candidates = self._given or self._proposals.remembered(within, tried)
+        free = _free(candidates, tried)
         drawing = not (known_alone or self._given or belief is None) and (
-            self._ventures(belief) or not _free(candidates, tried).any()
+            self._ventures(belief) or not free.any()
         )
         if drawing:
-            candidates = candidates + self._proposals.spread(within, len(self.trials))
-            candidates = candidates + self._proposals.near(within, self._incumbents(), _LOCAL)
-        free = _free(candidates, tried)
+            drawn = self._proposals.spread(within, len(self.trials))
+            drawn = drawn + self._proposals.near(within, self._incumbents(), _LOCAL)
+            candidates = candidates + drawn
+            free = np.concatenate([free, _free(drawn, tried)])
         if not free.any():
             if self._given is not None:
                 raise ValueError(f"all {len(candidates)} candidates have been tried")

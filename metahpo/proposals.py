@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 
 import numpy as np
@@ -39,9 +40,9 @@ class Proposals:
         self._scattered: tuple[Space, int, Candidates] | None = None
 
     def afresh(self, rng: np.random.Generator) -> Proposals:
-        """Return the proposals of a study that begins; what it knows is found out once for all."""
-        fresh = Proposals(self._model, self._space, self._transfer, rng)
-        fresh.__dict__.update(_known=self._known, coverage=self.coverage)
+        """Return the proposals of a study that begins; what is known of the space is shared."""
+        fresh = copy(self)
+        fresh._rng, fresh._scattered = rng, None
         return fresh
 
     def view(self, configs: Sequence[Config]) -> Candidates:

@@ -152,7 +152,7 @@ class MetaSampler(BaseSampler):
         self.transfer: TransferReport = Transfer(self.space, self.model.space, self._fixed).report
         self._noted: tuple[tuple[str, ...], dict[str, str]] = ((), {})
         self._entropy = np.random.SeedSequence(seed).entropy
-        self._last: MetaOptimizer | None = None  # of the space that the trials showed last
+        self._last: MetaOptimizer | None = None  # what it found out serves the next
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is soon made again."""
@@ -241,10 +241,11 @@ class MetaSampler(BaseSampler):
     ) -> MetaOptimizer:
         """Make an optimizer of the space that is shown and tell it the finished trials."""
         _refuse_constraints(trials)
-        optimizer = self._optimizer_of(
+        optimizer = self._fresh(
             observed_space(self.space, shown, self._fixed),
             "minimize" if study.direction == StudyDirection.MINIMIZE else "maximize",
-        ).afresh(seed)
+            seed,
+        )
         self._note(optimizer.transfer, certain=any(one.finished for one in shown))
         scored = _scores(trials, study.direction)
         configs = nearest_configs(optimizer.space, [_plain_params(trial) for trial, _ in scored])
@@ -252,19 +253,23 @@ class MetaSampler(BaseSampler):
             optimizer.tell(config, score, seconds=seconds_taken(trial))
         return optimizer
 
-    def _optimizer_of(self, space: Space, direction: Direction) -> MetaOptimizer:
-        """Return an optimizer that has been told nothing: the last one, as long as it serves."""
+    def _fresh(self, space: Space, direction: Direction, seed: int) -> MetaOptimizer:
+        """Make an optimizer, from the last one where it was of the same kind."""
         last = self._last
-        if last is None or last.space != space or last.direction != direction:
-            last = self._last = MetaOptimizer(
+        if last is not None and last.space == space and last.direction == direction:
+            fresh = last.afresh(seed)
+        else:
+            fresh = MetaOptimizer(
                 self.model,
                 self.meta_features,
                 space,
+                seed=seed,
                 fixed=self._fixed,
                 direction=direction,
                 cost_aware=self._cost_aware,
             )
-        return last
+        self._last = fresh
+        return fresh
 
     def _begin(
         self,
