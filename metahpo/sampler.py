@@ -225,7 +225,22 @@ class MetaSampler(BaseSampler):
     def _plan(
         self, study: Study, trial: FrozenTrial, asked: Mapping[str, BaseDistribution]
     ) -> Config:
-        """Choose a trial's configuration, what it has suggested and what is asked for included."""
+        """Choose a trial's configuration: another, if one that is beside it was given the same.
+
+        While one is chosen, trials go on in other threads and processes: one can show what it was
+        given, and what has ended meanwhile can change what is best for the next to come.
+        """
+        plan = self._choice(study, trial, asked)
+        while _is_taken(plan, study, trial):
+            last, plan = plan, self._choice(study, trial, asked)
+            if plan == last:
+                break  # it is known, and still the best
+        return plan
+
+    def _choice(
+        self, study: Study, trial: FrozenTrial, asked: Mapping[str, BaseDistribution]
+    ) -> Config:
+        """Choose a configuration, what the trial has suggested and what is asked for included."""
         others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
         given = _plain_params(trial)
         own = Shown(given, _plain_all(trial.distributions | dict(asked)), finished=False)
@@ -314,6 +329,13 @@ class MetaSampler(BaseSampler):
 
 
 # ---------------------------------------------------------------------- what is tuned
+
+
+def _is_taken(plan: Config, study: Study, trial: FrozenTrial) -> bool:
+    """Tell whether another trial that has not failed shows a configuration, or begins to."""
+    others = (t for t in study.get_trials(deepcopy=False) if t.number != trial.number)
+    params = (_plain_params(other) for other in others if other.state != TrialState.FAIL)
+    return any(shown and shown.items() <= plan.items() for shown in params)
 
 
 def _died_unseen(trial: FrozenTrial, since: datetime) -> bool:

@@ -223,10 +223,17 @@ def test_threads_that_start_together_try_different_things(
             together.wait()
         return made_up.accuracy(config, T)
 
-    study.optimize(objective_in_step, n_trials=6, n_jobs=2)
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 6
+    study.optimize(objective_in_step, n_trials=12, n_jobs=2)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 12
     assert params(study)[:2] == tiny_model.suggest(META_FEATURES, 2)
-    assert len({str(config) for config in params(study)}) == 6
+    assert len({str(config) for config in params(study)}) == 12
+
+
+def test_threads_whose_trials_end_while_others_are_chosen_try_different_things(
+    study: optuna.Study,
+) -> None:
+    study.optimize(objective, n_trials=12, n_jobs=3)
+    assert len({str(config) for config in params(study)}) == 12
 
 
 def test_processes_share_a_study(
