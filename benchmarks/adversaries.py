@@ -63,7 +63,7 @@ def negated(md: MetaDataset, rng: np.random.Generator) -> MetaDataset:
 
 def permuted(md: MetaDataset, rng: np.random.Generator) -> MetaDataset:
     """Let every configuration stand for another one, the same in all tasks."""
-    keys = pd.Series(md.space.codes(md.trials).row_keys())
+    keys = pd.Series(md.space.codes(md.trials).row_keys)
     which, distinct = pd.factorize(keys)
     first = np.unique(which, return_index=True)[1]
     return _with_configs(md, md.trials.iloc[first[rng.permutation(len(distinct))[which]]])

@@ -57,21 +57,21 @@ def calibrate(study: Study, model: MetaModel, told: list[int]) -> list[dict[str,
     configs = problem.configs()
     scores = contest.table.pool(contest.task_id)["score"].to_numpy(dtype=float)
     order = np.random.default_rng(0).permutation(len(configs)).tolist()
-    keys = {key: row for row, key in enumerate(problem.space.codes(configs).row_keys())}
+    keys = {key: row for row, key in enumerate(problem.space.codes(configs).row_keys)}
     tried: list[int] = []
     lines = []
     for number in told:
         while len(tried) < number:
             row = order[len(tried)]
             if study.trials == "asked":
-                row = keys[problem.space.codes([optimizer.ask()]).row_keys()[0]]
+                row = keys[problem.space.codes([optimizer.ask()]).row_keys[0]]
             optimizer.tell(configs[row], scores[row])
             tried.append(row)
         left = np.setdiff1d(np.flatnonzero(~np.isnan(scores)), tried)
         rest = [configs[row] for row in left]
         asked = optimizer.ask()
         optimizer.forget(asked)
-        following = left == keys[problem.space.codes([asked]).row_keys()[0]]
+        following = left == keys[problem.space.codes([asked]).row_keys[0]]
         covered: dict[str, float] = {}
         for coverage in COVERAGES:
             predicted = optimizer.predict(rest, coverage)

@@ -187,9 +187,9 @@ def _weights(experience: Experience, belief: StudyBelief, phi: Floats, z: Array)
 
 def _worth_remembering(pool: Codes, trials: Candidates, y: Array) -> list[int]:
     """Return the best trials whose configurations are not in the pool; none that scores NaN."""
-    seen = set(pool.row_keys())
+    seen = set(pool.row_keys)
     new: list[int] = []
-    keys = trials.codes.row_keys()
+    keys = trials.codes.row_keys
     for i in np.argsort(-y, kind="stable"):
         if not np.isnan(y[i]) and keys[i] not in seen and len(new) < _REMEMBERED:
             seen.add(keys[i])
@@ -201,8 +201,8 @@ def _with_task(
     memory: Array, new: list[int], pool: Codes, trials: Codes, residual: Array
 ) -> Array:
     """Add the rows of `new` trials, and the column of a task that differs by `residual`."""
-    keys = trials.row_keys()
-    rows = {key: row for row, key in enumerate([*pool.row_keys(), *(keys[i] for i in new)])}
+    keys = trials.row_keys
+    rows = {key: row for row, key in enumerate([*pool.row_keys, *(keys[i] for i in new)])}
     grown_memory = np.zeros((len(rows), memory.shape[1] + 1))
     grown_memory[: len(memory), :-1] = memory
     for key, value in zip(keys, residual, strict=True):

@@ -291,14 +291,14 @@ class MetaModel:
         features = self.experience.features
         phi = np.zeros((len(codes), features.size + len(self.task_ids)), dtype=np.float32)
         phi[:, : features.size] = features(network_inputs(self.space, codes))
-        for row, key in enumerate(codes.row_keys()):
+        for row, key in enumerate(codes.row_keys):
             if key in self._pool_rows:
                 phi[row, features.size :] = self.experience.memory[self._pool_rows[key]]
         return phi
 
     @cached_property
     def _pool_rows(self) -> dict[bytes, int]:
-        return {key: row for row, key in enumerate(self.space.codes(self.pool).row_keys())}
+        return {key: row for row, key in enumerate(self.space.codes(self.pool).row_keys)}
 
     def utilities(self, phi: Floats) -> Array:
         """Predict where configurations stand on every training task, from :meth:`encode`'s array.

@@ -303,7 +303,7 @@ class MetaOptimizer:
 
     def _next(self, within: Space, *, known_alone: bool = False) -> Config:
         belief = self._belief(fantasies=True)
-        tried = {*self._tried.codes.row_keys(), *self.space.codes(self._pending).row_keys()}
+        tried = {*self._tried.codes.row_keys, *self.space.codes(self._pending).row_keys}
         candidates = self._given or self._proposals.remembered(within, tried)
         free = _free(candidates, tried)
         drawing = not (known_alone or self._given or belief is None) and (
@@ -531,7 +531,7 @@ class MetaOptimizer:
 
 def _free(candidates: Candidates, tried: set[bytes]) -> NDArray[np.bool_]:
     """Tell those that have neither been tried nor are running."""
-    return np.array([key not in tried for key in candidates.codes.row_keys()], dtype=bool)
+    return np.array([key not in tried for key in candidates.codes.row_keys], dtype=bool)
 
 
 def _finite(value: float) -> float:

@@ -64,10 +64,10 @@ class Proposals:
         The share of the configurations known to be good somewhere that the space holds as they
         are; 0 where it goes beyond what the model knows.
         """
-        report, pool = self._transfer.report, self._model.pool_view.codes.row_keys()
+        report, pool = self._transfer.report, self._model.pool_view.codes.row_keys
         if report.unknown or report.clipped or not pool:
             return 0.0
-        read = self._known.known.row_keys()[1:]  # behind the default
+        read = self._known.known.row_keys[1:]  # behind the default
         return sum(a == b for a, b in zip(read, pool, strict=True)) / len(pool)
 
     def remembered(self, within: Space, tried: set[bytes]) -> Candidates:
@@ -83,7 +83,7 @@ class Proposals:
             for config, original in zip(inside, known, strict=True)
             if all(config.get(name) == original.get(name) for name in decided)
         ]
-        keys = self._space.codes(whole).row_keys()
+        keys = self._space.codes(whole).row_keys
         free = [config for config, key in zip(whole, keys, strict=True) if key not in tried]
         return self.view(free or inside)
 

@@ -73,8 +73,9 @@ class Codes:
         """Return some of the rows, by number."""
         return Codes(self.array[rows], self.active[rows])
 
+    @cached_property
     def row_keys(self) -> list[bytes]:
-        """Name every row by its content, up to rounding."""
+        """Every row's name, by its content up to rounding."""
         rows = np.concatenate([np.round(self.array, _KEY_DIGITS) + 0.0, self.active], axis=1)
         if not rows.size:
             return [b""] * len(rows)

@@ -168,12 +168,12 @@ def _memory(
     pool: Codes,
 ) -> Array:
     """Return what each task's trials showed beyond its features, at the pool: (pool, T)."""
-    rows = {key: row for row, key in enumerate(pool.row_keys())}
+    rows = {key: row for row, key in enumerate(pool.row_keys)}
     explained = np.concatenate(
         [own @ weights for own, weights in zip(phi, prior.weights, strict=True)]
     )
     memory = np.zeros((len(pool), len(phi)))
-    for key, task, residual in zip(codes.row_keys(), owner, z - explained, strict=True):
+    for key, task, residual in zip(codes.row_keys, owner, z - explained, strict=True):
         if key in rows:
             memory[rows[key], task] = residual
     return memory

@@ -52,6 +52,9 @@ class Prior:
     bends: Array
     calibration: Calibration | None = None
     _factors: NullFactors = field(default_factory=NullFactors, init=False, repr=False)
+    _glanced: list[tuple[Floats, Array, View]] = field(  # the last one alone
+        default_factory=list, init=False, repr=False
+    )
 
     def view(self, phi: Floats, X: Array, *, dtype: torch.dtype = torch.float64) -> View:
         """View configurations as beliefs do.
@@ -66,6 +69,15 @@ class Prior:
         """
         X, phi = (values.astype(_NUMPY[dtype], copy=False) for values in (X, phi))
         return View(_tensor(X), _tensor(self.tasks.particles(phi)), _tensor(self.tasks.root(phi)))
+
+    def rough_view(self, phi: Floats, X: Array) -> View:
+        """View configurations in single precision; the same ones again cost nothing.
+
+        Candidates that are given stay the same from trial to trial.
+        """
+        if not (self._glanced and self._glanced[0][0] is phi and self._glanced[0][1] is X):
+            self._glanced[:] = [(phi, X, self.view(phi, X, dtype=torch.float32))]
+        return self._glanced[0][2]
 
     def promise(self, phi: Floats) -> Array:
         """Return z as the training tasks foretell it before any trial: (m,)."""
@@ -182,8 +194,7 @@ class StudyBelief:
         leading = self.posterior.leading(of).to(torch.float32)
         bends = torch.from_numpy(self.prior.bends).to(torch.float32)
         with torch.no_grad():
-            view = self.prior.view(phi, X, dtype=torch.float32)
-            return _array(leading.expected_improvement(view, bends))
+            return _array(leading.expected_improvement(self.prior.rough_view(phi, X), bends))
 
 
 def _parts(phi: Floats) -> list[slice]:

@@ -68,12 +68,14 @@ class TaskPrior:
         On the columns of memory a new task varies as the residuals of the training tasks do on
         average, which adds their empirical covariance.
         """
-        n_features = self.weights.shape[1]
-        learned = phi[:, :n_features] @ self._factor.astype(phi.dtype)
+        n_features, factor = self.weights.shape[1], self._factor.astype(phi.dtype)
         if not self.remembers:
-            return learned
-        remembered = phi[:, n_features:] / math.sqrt(max(len(self.weights), 1))
-        return np.concatenate([learned, remembered], axis=1)
+            return phi @ factor
+        root = np.empty_like(phi)
+        np.matmul(phi[:, :n_features], factor, out=root[:, :n_features])
+        root[:, n_features:] = phi[:, n_features:]
+        root[:, n_features:] *= 1 / math.sqrt(max(len(self.weights), 1))
+        return root
 
     @cached_property
     def _factor(self) -> Array:
