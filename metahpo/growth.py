@@ -32,6 +32,7 @@ from metahpo.metadataset import Direction
 from metahpo.space import Codes, Config, Space
 from metahpo.surrogate.features import Floats
 from metahpo.surrogate.scores import KNOTS, profile
+from metahpo.surrogate.tasks import memory
 from metahpo.training import Experience
 
 if TYPE_CHECKING:
@@ -117,8 +118,9 @@ def seconds_taken(trial: FrozenTrial) -> float:
     """
     from optuna.trial import TrialState
 
-    if SECONDS in trial.user_attrs:
-        return float(trial.user_attrs[SECONDS])
+    said = trial.user_attrs.get(SECONDS)
+    if isinstance(said, int | float):
+        return float(said)
     if trial.state == TrialState.PRUNED or trial.duration is None:
         return math.nan
     return trial.duration.total_seconds() or math.nan
@@ -130,7 +132,7 @@ def grown(
     trials: Candidates,
     y: Array,
     belief: StudyBelief,
-    whole: NDArray[np.bool_],
+    suggestable: NDArray[np.bool_],
     task_id: str,
     meta_features: Mapping[str, float] | None,
 ) -> Experience:
@@ -147,8 +149,8 @@ def grown(
         Their scores, higher being better, none missing.
     belief : StudyBelief
         What they leave of it.
-    whole : ndarray of bool, shape (n,)
-        Which configurations lack no parameter, so that they can be suggested.
+    suggestable : ndarray of bool, shape (n,)
+        Which configurations can be suggested: they lack no parameter, and did not fail.
     task_id : str
         The name of the new task.
     meta_features : mapping of str to float or None
@@ -158,8 +160,8 @@ def grown(
     z = ((y[:, None] - offset) / scale) @ weight
     phi = trials.phi[:, : experience.features.size]
     w = _weights(experience, belief, phi, z)
-    new = _worth_remembering(pool, trials, np.where(whole, y, np.nan))
-    memory = _with_task(experience.memory, new, pool, trials.codes, z - phi @ w)
+    new = _worth_remembering(pool, trials, np.where(suggestable, y, np.nan))
+    remembered = _with_task(experience.memory, new, pool, trials.codes, z - phi @ w)
     prior, relevance = experience.prior, experience.relevance
     given = meta_features or {}
     row = [float(given.get(name, np.nan)) for name in relevance.names]
@@ -167,7 +169,7 @@ def grown(
         experience,
         task_ids=(*experience.task_ids, task_id),
         pool=[*experience.pool, *(trials.config(i) for i in new)],
-        memory=memory,
+        memory=remembered,
         prior=replace(prior, weights=np.vstack([prior.weights, w])),
         spreads=np.append(experience.spreads, scale @ weight),
         relevance=replace(relevance, reference=np.vstack([relevance.reference, row])),
@@ -197,18 +199,16 @@ def _worth_remembering(pool: Codes, trials: Candidates, y: Array) -> list[int]:
     return new
 
 
-def _with_task(
-    memory: Array, new: list[int], pool: Codes, trials: Codes, residual: Array
-) -> Array:
+def _with_task(known: Array, new: list[int], pool: Codes, trials: Codes, residual: Array) -> Array:
     """Add the rows of `new` trials, and the column of a task that differs by `residual`."""
     keys = trials.row_keys
     rows = {key: row for row, key in enumerate([*pool.row_keys, *(keys[i] for i in new)])}
-    grown_memory = np.zeros((len(rows), memory.shape[1] + 1))
-    grown_memory[: len(memory), :-1] = memory
-    for key, value in zip(keys, residual, strict=True):
-        if key in rows:
-            grown_memory[rows[key], -1] = value
-    return grown_memory
+    places = np.array([rows.get(key, -1) for key in keys])
+    kept = places >= 0
+    alone = np.zeros(kept.sum(), dtype=np.intp)
+    own = memory(places[kept], alone, residual[kept], (len(rows), 1))
+    earlier = np.pad(known, ((0, len(new)), (0, 0)))
+    return np.concatenate([earlier, own], axis=1)
 
 
 def _profile(belief: StudyBelief, y: Array) -> Array:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -203,15 +204,19 @@ class MetaModel:
         configs = [{**left, **config} for config in configs]
         if len(np.unique(scores[~np.isnan(scores)])) < 2:
             raise ValueError("no two trials have different scores; there is nothing to learn")
-        name = task_id or name or f"study {len(self.task_ids)}"
+        numbered = (f"study {number}" for number in count(len(self.task_ids)))
+        name = task_id or name or next(n for n in numbered if n not in self.task_ids)
         if name in self.task_ids:
             raise ValueError(f"the model knows a task {name!r} already; give another task_id")
         viewed, y = self._viewed(configs), told(scores)
         belief = self._believe(viewed, y, meta_features)
         pool = self.pool_view.codes
         held = [viewed.config(i) for i in range(len(viewed))]
-        whole = np.array([set(self.space.active(config)) == set(config) for config in held])
-        experience = grown(self.experience, pool, viewed, y, belief, whole, name, meta_features)
+        whole = [set(self.space.active(config)) == set(config) for config in held]
+        suggestable = np.array(whole) & ~np.isnan(scores)
+        experience = grown(
+            self.experience, pool, viewed, y, belief, suggestable, name, meta_features
+        )
         if (head := self.experience.cost) is not None:
             phi = self.cost_features(viewed.known)
             cost = head.with_task(self.cost_belief(meta_features), phi, seconds)

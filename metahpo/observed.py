@@ -75,7 +75,7 @@ def observed_space(
             condition = _inferred_condition(name, shown, conditions, trials)
             if condition is not None:
                 conditions[name] = condition
-    if distributions == expected.distributions and conditions == expected.conditions:
+    if _same(distributions, expected.distributions) and conditions == expected.conditions:
         return expected
     return _with_default(distributions, conditions, expected)
 
@@ -94,7 +94,8 @@ def narrowed(space: Space, distributions: Mapping[str, Distribution]) -> Space:
             conditions[name] = _possible(space.conditions[name], kept)
             if not conditions[name][1]:
                 del kept[name], conditions[name]
-    return space if kept == space.distributions else _with_default(kept, conditions, space)
+    same = _same(kept, space.distributions)
+    return space if same else _with_default(kept, conditions, space)
 
 
 def pinned(space: Space, params: Mapping[str, Any]) -> Space:
@@ -303,6 +304,11 @@ def _with_default(
     space = Space(distributions, conditions)
     default = space.nearest(like.to_frame([like.default]))[0]
     return Space(distributions, conditions, default)
+
+
+def _same(some: Mapping[str, Distribution], others: Mapping[str, Distribution]) -> bool:
+    """Tell whether distributions are the same; to Optuna the choice True is the choice 1."""
+    return some == others and all(repr(d) == repr(others[name]) for name, d in some.items())
 
 
 def _holds(distribution: Distribution, value: Any) -> bool:

@@ -43,6 +43,7 @@ _REMEMBERED = (3, 20)
 _NEIGHBOURS = 5  # tasks that an explanation names
 _EXPLAINED = 0.8  # share of the scores that its interval holds
 _OVERHEAD = 0.05  # seconds that a trial takes beside its evaluation
+_VAST = 1e100  # no score, nor seconds: its square is infinite
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,14 @@ class Explanation:
         few tasks to have learned how far predictions miss, it holds fewer bad ones. NaN before
         the first trial, when the scores' scale is unknown.
     expected_rank : float
-        Where it is expected to stand on this task, from 0 (worst) to 1 (best), by the training
-        tasks alone.
+        Where it is expected to stand between this task's worst score, 0, and its best, 1, by the
+        training tasks alone.
     trust : float
         In [0, 1]: how far the training tasks can be relied on here, see
         :attr:`MetaOptimizer.trust`.
     tasks : DataFrame
-        The training tasks that count most: ``weight``, ``distance`` (by meta-features), and
-        ``rank``, where the configuration is predicted to stand on each.
+        The training tasks that count most: ``name``, ``weight``, ``distance`` (by meta-features),
+        and ``rank``, where the configuration is predicted to stand on each, from 0 to 1.
     """
 
     mean: float
@@ -230,7 +231,12 @@ class MetaOptimizer:
             config = self._next(self.space if within is None else within)
             self._pending.append(config)
             return dict(config)
-        return [self.ask(within=within) for _ in range(n)]
+        before = len(self._pending)
+        try:
+            return [self.ask(within=within) for _ in range(n)]
+        except ValueError:
+            del self._pending[before:]  # of these nobody will tell a score
+            raise
 
     def begin(self, config: Mapping[str, Any]) -> None:
         """Report a configuration whose evaluation has begun without being asked for here.
@@ -266,7 +272,8 @@ class MetaOptimizer:
         ----------
         config : mapping
         score : float
-            In the metric's own unit; NaN, or infinite, for a failed trial.
+            In the metric's own unit; NaN for a failed trial, as which anything infinite or
+            beyond 1e100 counts.
         seconds : float, optional
             What the evaluation took, if finite; of use to a ``cost_aware`` optimizer.
 
@@ -535,7 +542,7 @@ def _free(candidates: Candidates, tried: set[bytes]) -> NDArray[np.bool_]:
 
 
 def _finite(value: float) -> float:
-    return float(value) if math.isfinite(value) else math.nan
+    return float(value) if abs(value) < _VAST else math.nan
 
 
 def _trust(belief: StudyBelief | None) -> float:
@@ -552,7 +559,7 @@ def _rows(candidates: pd.DataFrame, space: Space) -> list[Config]:
     if not named.shape[1]:
         raise ValueError(f"candidates has no column of {', '.join(space.names)}")
     rows = zip(space.from_frame(named), named.to_dict("records"), strict=True)
-    return [
+    found = [
         {
             name: value if value is None or type(value) is int else row[name]
             for name, value in config.items()
@@ -560,6 +567,9 @@ def _rows(candidates: pd.DataFrame, space: Space) -> list[Config]:
         }
         for config, row in rows
     ]
+    for config in found:
+        space.validate(config, partial=True)
+    return found
 
 
 def _key(config: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:

@@ -120,8 +120,7 @@ class Number:
     def nearest(self, column: pd.Series[Any]) -> Array:
         """Read a table's column as the nearest admissible levels; NaN for what is no number."""
         numbers = self._numbers(column)
-        inside = np.clip(numbers, self.distribution.low, self.distribution.high)
-        return np.where(np.isnan(numbers), math.nan, self.decode(self.encode(inside)))
+        return np.where(np.isnan(numbers), math.nan, self.decode(self.encode(numbers)))
 
     def values(self, levels: Array) -> list[int] | list[float]:
         """Turn levels into Python's numbers.
@@ -143,8 +142,12 @@ class Number:
         return pd.Series(levels)
 
     def encode(self, levels: Array) -> Array:
-        """Encode levels: 0 and 1 are the ends of the range, a missing number is in the middle."""
-        unit = np.clip(self._unit(levels), 0.0, 1.0)
+        """Encode levels: 0 and 1 are the ends of the range, a missing number is in the middle.
+
+        Numbers beyond the ends move there.
+        """
+        inside = np.clip(levels, self.distribution.low, self.distribution.high)
+        unit = np.clip(self._unit(inside), 0.0, 1.0)
         return np.where(np.isnan(unit), NEUTRAL, unit)[:, None]
 
     def decode(self, code: Array) -> Array:

@@ -21,7 +21,7 @@ from metahpo.surrogate.cost import CostHead, fit_cost
 from metahpo.surrogate.features import FeatureNet, FeatureOptions, train_features
 from metahpo.surrogate.relevance import Relevance, fit_relevance
 from metahpo.surrogate.scores import KNOTS, gaussian_ranks, profile, spread
-from metahpo.surrogate.tasks import TaskPrior, fit_task_prior
+from metahpo.surrogate.tasks import TaskPrior, fit_task_prior, memory
 
 Array = NDArray[np.float64]
 
@@ -96,13 +96,13 @@ def train(
     prior = fit_task_prior(zip(phi, z, strict=True))
     pool = _pool(md, scores)
     pool_codes = md.space.codes(pool)
-    memory = _memory(codes, owner, np.concatenate(z), phi, prior, pool_codes)
+    remembered = _memory(codes, owner, np.concatenate(z), phi, prior, pool_codes)
     pool_phi = features(network_inputs(md.space, pool_codes)).astype(float)
-    responses = (prior.particles(pool_phi) + memory).T  # (T, pool)
+    responses = (prior.particles(pool_phi) + remembered).T  # (T, pool)
     return Experience(
         task_ids=tuple(scores),
         pool=pool,
-        memory=memory,
+        memory=remembered,
         features=features,
         prior=prior,
         spreads=np.array([spread(s) for s in scores.values()]),
@@ -172,11 +172,10 @@ def _memory(
     explained = np.concatenate(
         [own @ weights for own, weights in zip(phi, prior.weights, strict=True)]
     )
-    memory = np.zeros((len(pool), len(phi)))
-    for key, task, residual in zip(codes.row_keys, owner, z - explained, strict=True):
-        if key in rows:
-            memory[rows[key], task] = residual
-    return memory
+    places = np.array([rows.get(key, -1) for key in codes.row_keys])
+    kept = places >= 0
+    shape = len(pool), len(phi)
+    return memory(places[kept], owner[kept], (z - explained)[kept], shape)
 
 
 def _pool(md: MetaDataset, scores: Mapping[str, Array]) -> list[Config]:

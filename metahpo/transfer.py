@@ -92,7 +92,8 @@ class Transfer:
             if name in self._mapped:
                 continue
             parent, values = self.model.conditions.get(name, (None, ()))
-            if parent in fixed and not _among(fixed[parent], values):
+            left = parent is not None and parent not in self._mapped
+            if left and not (parent in fixed and _among(fixed[parent], values)):
                 continue
             for source in (given, implied, self.model.default):
                 if name in source and not _foreign(source[name], known):

@@ -115,6 +115,8 @@ def test_failures_count_and_a_minimised_study_is_read_the_other_way() -> None:
         one.utilities(one.encode(configs)), other.utilities(other.encode(configs)), atol=1e-6
     )
     assert one.card["n_evaluations"] == up.card["n_evaluations"] + 16
+    few = up.update([*trials[:2], (SPACE.default | {"share": 0.123}, float("nan"))])
+    assert few.pool == up.pool  # the other two are known, and what failed is never suggested
 
 
 @pytest.mark.parametrize(
@@ -135,6 +137,9 @@ def test_a_task_has_one_name(model: MetaModel) -> None:
     trials = [(config, score(config, 0.5)) for config in SPACE.sample(5, seed=2)]
     with pytest.raises(ValueError, match="knows a task 't3' already; give another task_id"):
         model.update(trials, task_id="t3")
+    n = len(model.task_ids)
+    grown = model.update(trials, task_id=f"study {n + 1}").update(trials)
+    assert grown.task_ids[n:] == (f"study {n + 1}", f"study {n + 2}")
 
 
 def test_like_lies_near_like(model: MetaModel) -> None:

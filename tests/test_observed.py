@@ -107,6 +107,14 @@ def test_fixed_parameters_settle_conditions() -> None:
     assert "gamma" not in observed_space(SVC, [], fixed={"kernel": "linear"}).names
 
 
+def test_zero_is_not_false() -> None:
+    expected = Space({"flag": CategoricalDistribution([False, True])})
+    flag = CategoricalDistribution([0, 1])
+    space = observed_space(expected, [Shown({"flag": 1}, {"flag": flag}, finished=True)])
+    assert nearest_configs(space, [{"flag": 1}]) == [{"flag": 1}]
+    assert [type(choice) for choice in space.distributions["flag"].choices] == [int, int]
+
+
 def test_ranges_are_joined() -> None:
     ranges = [FloatDistribution(1.0, 2.0), FloatDistribution(5.0, 9.0), FloatDistribution(1, 3)]
     trials = [Shown({"x": d.low}, {"x": d}, True) for d in ranges]

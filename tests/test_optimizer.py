@@ -70,6 +70,13 @@ def test_a_batch_holds_different_configurations(model: MetaModel, told: int) -> 
     assert len(optimizer.trials) == told + 4
 
 
+def test_a_batch_that_is_too_large_leaves_nothing_awaited(model: MetaModel) -> None:
+    optimizer = MetaOptimizer(model, candidates=SPACE.to_frame(SPACE.sample(3, seed=9)))
+    with pytest.raises(ValueError, match="all 3 candidates have been tried"):
+        optimizer.ask(5)
+    assert len(optimizer.ask(3)) == 3
+
+
 def test_what_has_begun_elsewhere_is_not_asked_again(model: MetaModel) -> None:
     first = MetaOptimizer(model).ask()
     optimizer = MetaOptimizer(model)
@@ -225,14 +232,44 @@ def test_many_scores_are_predicted_at_once_each_as_alone(model: MetaModel, sign:
         optimizer.predict(configs, 80)
 
 
-def test_the_origin_of_the_scores_does_not_matter(model: MetaModel) -> None:
-    plain, moved = MetaOptimizer(model), MetaOptimizer(model)
+@pytest.mark.parametrize("origin", [300.0, 1e8])
+def test_the_origin_of_the_scores_does_not_matter(model: MetaModel, origin: float) -> None:
+    candidates = SPACE.to_frame(SPACE.sample(1000, seed=6))  # enough to be glanced at first
+    plain, moved = (MetaOptimizer(model, candidates=candidates) for _ in range(2))
     for config in SPACE.sample(6, seed=2):
         plain.tell(config, score(config, 0.5))
-        moved.tell(config, score(config, 0.5) + 300.0)
+        moved.tell(config, score(config, 0.5) + origin)
     assert plain.ask() == moved.ask()
     config = SPACE.sample(1, seed=4)[0]
-    assert moved.explain(config).mean == pytest.approx(plain.explain(config).mean + 300.0)
+    means = moved.explain(config).mean - origin, plain.explain(config).mean
+    assert means[0] == pytest.approx(means[1], abs=1e-5)
+
+
+def test_where_half_of_all_score_best_the_others_still_differ(model: MetaModel) -> None:
+    optimizer = MetaOptimizer(model)
+    configs = SPACE.sample(9, seed=2)
+    for config, value in zip(configs, [1.0, 1.0, 1.0, 1.0, 1.0, 0.9, 0.8, 0.5, 0.2], strict=True):
+        optimizer.tell(config, value)
+    mean = optimizer.predict(configs)["mean"]
+    assert mean[:5].min() > 0.95
+    assert mean[8] < 0.4
+
+
+def test_scores_that_are_equal_but_for_rounding_are_equal(model: MetaModel) -> None:
+    widths = []
+    for scores in (
+        [0.5, 0.5, 0.5],
+        [0.7, 0.7, 0.7],
+        [0.7999999999999999, 0.8, 0.8000000000000002],
+    ):
+        optimizer = MetaOptimizer(model)
+        for config, value in zip(SPACE.sample(3, seed=2), scores, strict=True):
+            optimizer.tell(config, value)
+        predicted = optimizer.predict(SPACE.sample(20, seed=3))
+        widths.append(predicted["high"] - predicted["low"])
+    assert widths[0].min() > 1e-3
+    for width in widths[1:]:
+        np.testing.assert_allclose(width, widths[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("scores", [[0.5] * 6, [1.0, 1.0, 1.0, 1.0, 0.2, -1e12]])
@@ -322,6 +359,7 @@ def test_rows_may_be_incomplete_and_repeated(model: MetaModel) -> None:
             pd.DataFrame({"kind": ["deep"], "depth": [2.5]}),
             r"depth=2\.5; a whole number is needed",
         ),
+        (pd.DataFrame({"rate": ["0.5"]}), "rate='0.5'; a number is needed"),
         (pd.DataFrame({"speed": [1.0]}), "candidates has no column of rate, share, kind, depth"),
     ],
 )

@@ -28,9 +28,9 @@ from metahpo.surrogate.kernels import matern52
 from metahpo.surrogate.null import NullFactors, null_hypotheses
 from metahpo.surrogate.relevance import Relevance, fit_relevance
 from metahpo.surrogate.scale import ScalePrior
-from metahpo.surrogate.scores import KNOTS, gaussian_ranks, profile, spread
+from metahpo.surrogate.scores import KNOTS, gaussian_ranks, profile, spread, told
 from metahpo.surrogate.study import Prior, StudyBelief
-from metahpo.surrogate.tasks import TaskPrior, fit_task_prior
+from metahpo.surrogate.tasks import TaskPrior, fit_task_prior, memory
 from metahpo.surrogate.worth import bends, expected_gain
 
 Array = NDArray[np.float64]
@@ -49,6 +49,20 @@ def test_ranks_become_normal_quantiles() -> None:
 def test_failures_rank_with_the_worst_and_ties_share_their_rank() -> None:
     z = gaussian_ranks(np.array([np.nan, 0.5, np.nan, 0.7]))
     assert z == pytest.approx(norm.ppf([0.25, 0.625, 0.25, 0.875]))
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([0.9, 0.8, 0.7, 0.6, -1e6], [0.9, 0.8, 0.7, 0.6, -0.1]),  # 4 x 0.2 below the median
+        ([0.9, np.nan, 0.5], [0.9, 0.5, 0.5]),
+        ([1.0, 1.0, 1.0, 0.5, 0.2], [1.0, 1.0, 1.0, 0.5, 0.2]),  # the median says nothing
+        ([1.0, 1.0, 1.0, 0.9, 0.8, -1e6], [1.0, 1.0, 1.0, 0.9, 0.8, 0.0]),
+        ([0.7] * 4, [0.7] * 4),
+    ],
+)
+def test_junk_and_failures_are_cut_off(scores: list[float], expected: list[float]) -> None:
+    assert told(np.array(scores)) == pytest.approx(expected)
 
 
 @settings(max_examples=50, deadline=None)
@@ -178,6 +192,12 @@ def test_every_round_of_expectation_maximisation_raises_the_likelihood() -> None
     rounds = [log_likelihood(fit_task_prior(tasks, iterations=i)) for i in (1, 2, 4, 8, 16)]
     assert (np.diff(rounds) > -1e-3).all()
     assert rounds[-1] > rounds[0]
+
+
+def test_a_task_remembers_the_mean_of_what_it_tried_again_and_again() -> None:
+    rows, tasks = np.array([0, 2, 0, 2]), np.array([0, 0, 0, 1])
+    found = memory(rows, tasks, np.array([1.0, 5.0, -3.0, 7.0]), (3, 2))
+    assert found.tolist() == [[-1.0, 0.0], [0.0, 0.0], [5.0, 7.0]]
 
 
 # ---------------------------------------------------------------------- the local kernel
@@ -695,3 +715,7 @@ def test_too_few_tasks_or_no_meta_features_give_equal_weights() -> None:
         np.testing.assert_allclose(np.exp(relevance.log_weights({"told": 1.0})), 1 / 6)
         assert relevance.distances({"told": 1.0}).tolist() == [0.0] * 6
     assert Relevance(np.empty((0, 0)), (), np.empty(0)).log_weights(None).shape == (0,)
+    _, responses = tasks_along(20, seed=3)
+    for same in (pd.DataFrame({"same": [1.0] * 20}), pd.DataFrame(index=range(20))):
+        relevance = fit_relevance(same, responses)
+        np.testing.assert_allclose(np.exp(relevance.log_weights({"same": 1.0})), 1 / 20)

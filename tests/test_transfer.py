@@ -131,6 +131,20 @@ def test_untuned_parents_take_a_value_under_which_the_tuned_children_are_active(
     assert read(linear, {"coef0": 0.5, "degree": 2}) == [linear.report.fixed]
 
 
+def test_what_hangs_on_something_inactive_is_not_fixed() -> None:
+    linear = Transfer(
+        Space({"C": FloatDistribution(1, 2)}), MODEL, {"kernel": "linear", "gamma": 1}
+    )
+    assert linear.report.fixed == {"kernel": "linear", "class_weight": None}
+
+
+def test_numbers_below_zero_are_read_as_the_least_of_a_logarithm() -> None:
+    depth = Space({"depth": IntDistribution(1, 64, log=True)})
+    transfer = Transfer(Space({"depth": IntDistribution(-1, 64)}), depth)
+    codes = transfer.to_model(transfer.user.codes([{"depth": d} for d in (-1, 0, 1, 64)]))
+    assert depth.decode(codes.array) == [{"depth": d} for d in (1, 1, 1, 64)]
+
+
 def test_choices_never_seen_are_read_as_missing() -> None:
     kernel = CategoricalDistribution(["rbf", "cosine"])
     transfer = Transfer(Space({"kernel": kernel}), MODEL)

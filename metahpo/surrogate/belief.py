@@ -84,7 +84,7 @@ class Posterior:
         """
         judged = self.n - 1  # the first trial only tells the level
         share = (_TRUSTED + judged * self.foretold) / (_TRUSTED + judged)
-        trust: Tensor = (1.0 - self.task_weight[:, -1]) * share
+        trust: Tensor = (1.0 - self.task_weight[:, -1]).clamp(min=0.0) * share
         return trust
 
     def leading(self, n: int) -> Posterior:
@@ -107,6 +107,20 @@ class Posterior:
             offset=self.offset.gather(1, kept),
             weight=weight / weight.sum(1, keepdim=True),
             residual=rows(self.residual, kept),
+        )
+
+    def centred(self) -> Posterior:
+        """Return the belief about (y - best) / b, with the likeliest b as the unit.
+
+        What improves stays the same, and single precision holds it whatever the scores are.
+        """
+        unit = self.scale.gather(1, self.weight.argmax(1, keepdim=True))  # (B, 1)
+        return replace(
+            self,
+            best=torch.zeros_like(self.best),
+            offset=(self.offset - self.best[:, None]) / unit,
+            scale=self.scale / unit,
+            residual=self.residual / unit[..., None],
         )
 
     def to(self, dtype: torch.dtype) -> Posterior:

@@ -196,7 +196,7 @@ def rehearse(
     Yields
     ------
     Look
-        None where all scores are the same, or there are hardly any.
+        Not one where all scores are the same, or there are hardly any.
     """
     looks = [n for n in _LOOKS if n <= len(y) // _ROWS_A_TRIAL]
     if not looks or np.ptp(y) == 0:

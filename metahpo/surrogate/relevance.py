@@ -81,9 +81,10 @@ def fit_relevance(
         Of the split of the tasks.
     """
     n_tasks = len(responses)
-    if meta_features is None or n_tasks < 2 * _FOLDS:
+    given = pd.DataFrame(index=range(n_tasks)) if meta_features is None else meta_features
+    varied = given.loc[:, given.nunique() > 1]
+    if not varied.shape[1] or n_tasks < 2 * _FOLDS:
         return Relevance(np.empty((n_tasks, 0)), (), np.empty(0))
-    varied = meta_features.loc[:, meta_features.nunique() > 1]
     reference = varied.to_numpy(dtype=float)
     X = ranked(reference, reference)
     Y = principal_components(responses, _RESPONSES)

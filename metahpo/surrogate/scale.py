@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from metahpo.surrogate.scores import rounding
+
 Array = NDArray[np.float64]
 
 _DEVIATIONS = np.linspace(-2.5, 2.5, 11)  # of log b from its centre, in units of its scale
@@ -57,7 +59,7 @@ class ScalePrior:
         """
         prior = self.mean + self.sd * _DEVIATIONS
         spread = float(np.std(y))
-        own = np.log(spread) + _DEVIATIONS if spread > 0 else prior
+        own = np.log(spread) + _DEVIATIONS if spread > rounding(y) else prior
         log = np.sort(np.concatenate([prior, own]))
         density = -0.5 * (_FREEDOM + 1) * np.log1p(((log - self.mean) / self.sd) ** 2 / _FREEDOM)
         with np.errstate(divide="ignore"):  # a value that is there twice is counted once

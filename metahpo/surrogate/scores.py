@@ -11,6 +11,7 @@ KNOTS = np.linspace(0.0, 1.0, 33)  # the quantiles at which a task's scores are 
 
 JUNK = 5.0  # a task's scores this many (best - median) below the best are told apart no more
 _WINSOR = 4.0  # a study's scores this many (best - median) below the median are cut there
+_ROUNDING = 1e-13  # relative to the scores: what differs by less is the same
 
 
 def told(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -24,10 +25,18 @@ def told(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     finite = scores[~np.isnan(scores)]
     floor = -np.inf
     if len(finite) > 3:
-        median = np.median(finite)
-        floor = median - _WINSOR * (finite.max() - median) - 1e-9
+        best, middle = float(finite.max()), float(np.median(finite))
+        worse = finite[finite < best - rounding(finite)]
+        if 2 * len(worse) <= len(finite):  # half of all score best: what do the others?
+            middle = float(np.median(worse)) if len(worse) else best
+        floor = middle - _WINSOR * (best - middle)
     cut = np.maximum(scores, floor)  # NaN stays
     return np.where(np.isnan(cut), np.nanmin(cut), cut)
+
+
+def rounding(scores: NDArray[np.float64]) -> float:
+    """Return by how much equal scores may differ: as means over folds in another order do."""
+    return float(_ROUNDING * np.abs(scores).max())
 
 
 def gaussian_ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -191,7 +191,7 @@ class StudyBelief:
         of : int
             By so many components of the likeliest hypothesis.
         """
-        leading = self.posterior.leading(of).to(torch.float32)
+        leading = self.posterior.leading(of).centred().to(torch.float32)
         bends = torch.from_numpy(self.prior.bends).to(torch.float32)
         with torch.no_grad():
             return _array(leading.expected_improvement(self.prior.rough_view(phi, X), bends))

@@ -84,6 +84,32 @@ class TaskPrior:
         return factor
 
 
+def memory(
+    rows: NDArray[np.intp], tasks: NDArray[np.intp], residual: Array, shape: tuple[int, int]
+) -> Array:
+    """Return what tasks remember: how much they differ where they tried it, on average.
+
+    Parameters
+    ----------
+    rows, tasks : ndarray of int, shape (n,)
+        Which of the configurations that are remembered a trial was of, and of which task.
+    residual : ndarray, shape (n,)
+        By how much its z differed from what the features say.
+    shape : (int, int)
+        How many configurations, and tasks.
+
+    Returns
+    -------
+    ndarray of that shape
+        Zero where a task has tried nothing.
+    """
+    total, times = np.zeros(shape), np.zeros(shape)
+    np.add.at(total, (rows, tasks), residual)
+    np.add.at(times, (rows, tasks), 1)
+    remembered: Array = total / np.maximum(times, 1)
+    return remembered
+
+
 def fit_task_prior(
     tasks: Iterable[tuple[Array, Array]], *, iterations: int = 10, noise: float = 0.1
 ) -> TaskPrior:
