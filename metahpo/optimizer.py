@@ -40,6 +40,7 @@ _STEP = 400  # of those, a round
 # scored trials before which only what an earlier task has tried is chosen: where no earlier task
 # helps, and where one surely does and the space is all theirs
 _REMEMBERED = (3, 20)
+_SHARE = 0.2  # of what they have tried: behind it little is left that was good anywhere
 _NEIGHBOURS = 5  # tasks that an explanation names
 _EXPLAINED = 0.8  # share of the scores that its interval holds
 _OVERHEAD = 0.05  # seconds that a trial takes beside its evaluation
@@ -115,7 +116,8 @@ class MetaOptimizer:
     -----
     The first configurations are chosen among those that earlier tasks have tried, for 3 to 20
     trials with a score: the longer, the surer it is that such a task is like this one, and the
-    more of what they have tried the space can hold. No seed moves these.
+    more of what they have tried the space can hold; but no longer than for a fifth of what they
+    have tried. No seed moves these.
 
     Examples
     --------
@@ -345,8 +347,9 @@ class MetaOptimizer:
         expected. What has been tried is better known: while there is enough of it, that pays.
         """
         least, most = _REMEMBERED
+        enough = min(most, max(least, _SHARE * len(self.model.pool)))
         known = (1.0 - float(belief.task_weight[-1])) * self._proposals.coverage
-        return self._n_scored >= least + known * (most - least)
+        return self._n_scored >= least + known * (enough - least)
 
     def _gain(self, belief: StudyBelief, candidates: Candidates) -> Array:
         """Return the expected improvement for its price, by all that is believed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from valleys import SPACE, alone, dataset, quick_fit, regret, score
 from metahpo import MetaModel, MetaOptimizer, Space
 from metahpo.proposals import Proposals
 from metahpo.space import Config
+from metahpo.training import Experience
 from metahpo.transfer import Transfer
 
 
@@ -140,9 +142,17 @@ def test_where_earlier_tasks_help_what_they_have_tried_comes_first(model: MetaMo
     helped = new(tune(MetaOptimizer(model, {"told": 0.4}), 24, 0.4))
     assert not any(helped[:10])
     assert any(helped)
+    # where they have tried little, that is soon used up
+    little = replace(model, experience=shortened(model.experience, 20))
+    assert any(new(tune(MetaOptimizer(little, {"told": 0.4}), 14, 0.4)))
     # upside down, what was good is bad, and after a few trials nothing speaks for it
     misled = new(tune(MetaOptimizer(model, {"told": 0.4}), 12, 0.4, sign=-1.0))
     assert any(misled[3:])
+
+
+def shortened(experience: Experience, n: int) -> Experience:
+    """Let the training tasks have tried only the first `n` of their configurations."""
+    return replace(experience, pool=experience.pool[:n], memory=experience.memory[:n])
 
 
 def test_how_far_earlier_tasks_have_tried_a_space(model: MetaModel) -> None:
