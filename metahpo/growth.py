@@ -31,6 +31,7 @@ from metahpo.candidates import Candidates
 from metahpo.metadataset import Direction
 from metahpo.space import Codes, Config, Space
 from metahpo.surrogate.features import Floats
+from metahpo.surrogate.relevance import given_values
 from metahpo.surrogate.scores import KNOTS, profile
 from metahpo.surrogate.tasks import memory
 from metahpo.training import Experience
@@ -163,8 +164,7 @@ def grown(
     new = _worth_remembering(pool, trials, np.where(suggestable, y, np.nan))
     remembered = _with_task(experience.memory, new, pool, trials.codes, z - phi @ w)
     prior, relevance = experience.prior, experience.relevance
-    given = meta_features or {}
-    row = [float(given.get(name, np.nan)) for name in relevance.names]
+    row = given_values(meta_features, relevance.names)
     return replace(
         experience,
         task_ids=(*experience.task_ids, task_id),

@@ -195,8 +195,10 @@ class MetaModel:
         Raises
         ------
         ValueError
-            If no two scores differ, a study's direction is another, the name is taken, or `fixed`
-            names what the model does not know.
+            If no two scores differ, a study's direction is another, the name is taken, `fixed`
+            names what the model does not know, or `meta_features` are none of the model's.
+        TypeError
+            If `meta_features` is no mapping.
         """
         direction = check_direction(direction or self.direction)
         configs, scores, seconds, name = finished_trials(trials, self.space, direction)
@@ -367,6 +369,13 @@ class MetaModel:
             Of the new task, as from :func:`metahpo.describe`. None weights all tasks equally.
         n : int, default=5
 
+        Raises
+        ------
+        ValueError
+            If `meta_features` are none of the model's or no numbers.
+        TypeError
+            If `meta_features` is no mapping.
+
         References
         ----------
         Feurer et al., "Auto-Sklearn 2.0", JMLR 2022, section 3.
@@ -413,6 +422,13 @@ class MetaModel:
         ndarray of float, shape (n_dimensions,)
             The expected point, in the coordinates of ``embeddings``: every training task's,
             weighted by how much the new task is like it.
+
+        Raises
+        ------
+        ValueError
+            If no trial has a score, or `meta_features` are none of the model's or no numbers.
+        TypeError
+            If `meta_features` is no mapping.
         """
         points = self.embeddings.to_numpy()
         if trials is None:

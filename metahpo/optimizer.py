@@ -108,9 +108,12 @@ class MetaOptimizer:
     Raises
     ------
     ValueError
-        If the space has no parameter; if `candidates` is empty, has none of the parameters, or
-        holds what the space cannot; if `fixed` names what the model does not know; if `direction`
-        is none; or if `cost_aware` is asked of a model that was trained without seconds.
+        If `meta_features` are none of the model's or no numbers; if the space has no parameter;
+        if `candidates` is empty, has none of the parameters, or holds what the space cannot; if
+        `fixed` names what the model does not know; if `direction` is none; or if `cost_aware` is
+        asked of a model that was trained without seconds.
+    TypeError
+        If `meta_features` is no mapping.
 
     Notes
     -----

@@ -100,9 +100,12 @@ class MetaSampler(BaseSampler):
     Raises
     ------
     ValueError
-        If the learner or a fixed parameter is unknown, the dataset cannot be described, the
-        model's folder is damaged, or the model was trained without seconds and `cost_aware` is
-        set; from a study, if it has several objectives or constraints.
+        If the learner or a fixed parameter is unknown, the dataset cannot be described,
+        `meta_features` are none of the model's or no numbers, the model's folder is damaged, or
+        the model was trained without seconds and `cost_aware` is set; from a study, if it has
+        several objectives or constraints.
+    TypeError
+        If `meta_features` is no mapping.
 
     Notes
     -----
@@ -138,6 +141,7 @@ class MetaSampler(BaseSampler):
         if not isinstance(model, MetaModel):
             model = MetaModel.load(model, learner=learner or "auto", task=task)
         self.model = _prefixed(model, prefix)
+        self.model.relevance.check(self.meta_features)
         if cost_aware:
             self.model.cost_belief()  # raises where the model knows no seconds
         self._cost_aware = cost_aware

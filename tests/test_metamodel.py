@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pandas as pd
 import pytest
 from valleys import QUICK, SPACE, alone, dataset, evaluated, quick_fit, regret, score
 
-from metahpo import MetaDataset, MetaModel, MetaOptimizer, Space
+from metahpo import MetaDataset, MetaModel, MetaOptimizer, MetaSampler, Space
 from metahpo.portfolio import greedy_portfolio
 
 TS = np.linspace(0, 1, 20)
@@ -88,7 +89,50 @@ def test_suggestions_are_valid_different_and_the_callers_to_change(model: MetaMo
 def test_unknown_and_undefined_meta_features_do_no_harm(model: MetaModel) -> None:
     expected = model.suggest({"told": 0.2}, 5)
     assert model.suggest({"told": 0.2, "moon": 3.0, "noise 1": np.nan}, 5) == expected
-    assert model.suggest({}, 5) == model.suggest({"moon": 1.0}, 5)
+    assert model.suggest({"told": None, "noise 1": 0.0}, 5) == model.suggest({"noise 1": 0.0}, 5)
+
+
+WRONG_META_FEATURES: list[tuple[Any, type[Exception], str]] = [
+    (
+        {"moon": 1.0},
+        ValueError,
+        r"no name that the model knows \(noise 1, noise 2, told\); give metahpo\.describe",
+    ),
+    ({"told": "high"}, ValueError, "^meta_features sets told='high'; a number is needed$"),
+    ({"told": [0.2]}, ValueError, r"^meta_features sets told=\[0\.2\]; a number is needed$"),
+    ([0.2], TypeError, "^meta_features is of type list; give a mapping of names to numbers"),
+]
+
+
+@pytest.mark.parametrize(("given", "kind", "message"), WRONG_META_FEATURES)
+def test_meta_features_that_say_nothing_are_not_taken_in_silence(
+    model: MetaModel, given: Any, kind: type[Exception], message: str
+) -> None:
+    trials = [(config, score(config, 0.3)) for config in SPACE.sample(3)]
+    takers: list[Callable[[], Any]] = [
+        lambda: model.suggest(given),
+        lambda: model.embed(given),
+        lambda: model.update(trials, given),
+        lambda: MetaOptimizer(model, given),
+        lambda: MetaSampler(model, meta_features=given),
+    ]
+    for taker in takers:
+        with pytest.raises(kind, match=message):
+            taker()
+
+
+def test_where_no_meta_features_count_any_will_do(model: MetaModel) -> None:
+    relevance = replace(model.relevance, scale=np.zeros(3))
+    deaf = replace(model, experience=replace(model.experience, relevance=relevance))
+    for indifferent in (deaf, MetaModel.blank()):
+        assert indifferent.suggest({"moon": 1.0}) == indifferent.suggest(None)
+        assert MetaOptimizer(indifferent, {"moon": 1.0}, SPACE).ask()
+
+
+def test_a_model_with_meta_features_of_its_own_serves_a_table(model: MetaModel) -> None:
+    sampler = MetaSampler(model, X=[[1.0], [2.0], [3.0], [4.0]], y=[0, 1, 0, 1])
+    assert sampler.meta_features is not None
+    assert model.suggest(sampler.meta_features)
 
 
 @pytest.mark.parametrize("seed", range(5))

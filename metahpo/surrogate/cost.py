@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metahpo.surrogate.features import FeatureNet, FeatureOptions, Floats, train_features
-from metahpo.surrogate.relevance import ranked
+from metahpo.surrogate.relevance import given_values, ranked
 from metahpo.surrogate.tasks import fit_task_prior
 
 Array = NDArray[np.float64]
@@ -109,11 +109,10 @@ class CostPrior:
         Parameters
         ----------
         meta_features : mapping of str to float or None
-            Names that are unknown are ignored; names that are missing, and NaN, count as
+            Names that are unknown are ignored; names that are missing, None and NaN count as
             ordinary.
         """
-        given = meta_features or {}
-        raw = np.array([[float(given.get(name, np.nan)) for name in self.names]])
+        raw = given_values(meta_features, self.names)[None]
         mean = self.intercept + (ranked(raw, self.reference) @ self.slopes)[0]
         covariance = self.covariance.copy()
         covariance[-1, -1] += _ELSEWHERE**2

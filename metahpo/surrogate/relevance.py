@@ -12,8 +12,10 @@ Weinberger and Tesauro, "Metric learning for kernel regression", AISTATS 2007.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +30,7 @@ _STEPS = 150
 _LEARNED_FROM = 500  # tasks at most: more hardly tell more, and time is quadratic in them
 _WORTH = 0.99  # held-out error, relative to equal weights, below which a metric is used
 _RESPONSES = 8  # principal components of the tasks' responses that are predicted
+_NAMED = 5  # meta-features that an error names
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,15 @@ class Relevance:
         Parameters
         ----------
         meta_features : mapping of str to float or None
-            Names that are unknown are ignored; names that are missing, and NaN, count as
+            Names that are unknown are ignored; names that are missing, None and NaN count as
             ordinary. None gives equal weights.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :meth:`check`.
         """
+        self.check(meta_features)
         n_tasks = len(self.reference)
         equal = np.full(n_tasks, -np.log(max(n_tasks, 1)))
         if meta_features is None or not self.scale.any():
@@ -60,11 +69,60 @@ class Relevance:
 
     def distances(self, meta_features: Mapping[str, float] | None) -> Array:
         """Return the learned distance of a new task to every training task: shape (T,)."""
-        given = meta_features or {}
-        raw = np.array([[float(given.get(name, np.nan)) for name in self.names]])
+        raw = given_values(meta_features, self.names)[None]
         new, known = ranked(raw, self.reference), ranked(self.reference, self.reference)
         distance: Array = np.sqrt((((new - known) * self.scale) ** 2).sum(1))
         return distance
+
+    def check(self, meta_features: Mapping[str, float] | None) -> None:
+        """Refuse what cannot be read, and what says nothing where meta-features count.
+
+        Raises
+        ------
+        TypeError
+            If it is no mapping.
+        ValueError
+            If a known name has a value that is no number, or if no name is known.
+        """
+        given_values(meta_features, self.names)
+        if not meta_features or not self.scale.any():
+            return  # an empty mapping claims to say nothing
+        if any(name in meta_features for name in self.names):
+            return
+        from metahpo.metafeatures import MetaFeatures
+
+        # of a model with meta-features of its own, a search on a table can give no others
+        if not isinstance(meta_features, MetaFeatures):
+            more = ", …" if len(self.names) > _NAMED else ""
+            known = ", ".join(self.names[:_NAMED]) + more
+            raise ValueError(
+                f"meta_features has no name that the model knows ({known}); "
+                "give metahpo.describe(X, y), or None"
+            )
+
+
+def given_values(meta_features: Mapping[str, float] | None, names: Sequence[str]) -> Array:
+    """Return a dataset's meta-features by name: shape (p,), NaN for what is not given.
+
+    Raises
+    ------
+    TypeError
+        If it is no mapping.
+    ValueError
+        Naming the value that is no number.
+    """
+    if meta_features is None:
+        return np.full(len(names), np.nan)
+    if not isinstance(meta_features, Mapping):
+        raise TypeError(
+            f"meta_features is of type {type(meta_features).__name__}; give a mapping of names to "
+            "numbers, as from metahpo.describe(X, y)"
+        )
+    values: list[Any] = [meta_features.get(name) for name in names]
+    for name, value in zip(names, values, strict=True):
+        if not (value is None or isinstance(value, Real | np.bool_)):
+            raise ValueError(f"meta_features sets {name}={value!r}; a number is needed")
+    return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
 def fit_relevance(
