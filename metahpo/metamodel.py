@@ -512,7 +512,8 @@ class MetaModel:
         Raises
         ------
         ValueError
-            Naming the file that is missing, damaged, of a newer version or of something else.
+            Naming the file that is missing, damaged, of a newer version or of something else; if
+            there is no such learner.
         """
         if str(path) == DEFAULT:
             from metahpo.catalogue import resolve_learner
@@ -521,6 +522,7 @@ class MetaModel:
         from safetensors import SafetensorError
 
         folder = Path(path)
+        _refuse_learner(folder)
         header = _FORMAT.read(folder)
         try:
             return cls._read(folder, header)
@@ -558,3 +560,18 @@ class MetaModel:
 
     def __repr__(self) -> str:
         return f"MetaModel({len(self.task_ids)} tasks, {self.space!r}, {self.metric})"
+
+
+def _refuse_learner(folder: Path) -> None:
+    """Say how a learner is given where its name stands for a folder that holds no model."""
+    if (folder / _FORMAT.header).exists():
+        return
+    from metahpo.catalogue import learners
+
+    for learner in learners.values():
+        if str(folder) in (learner.name, learner.family):
+            task = "" if learner.task == "classification" else f", task={learner.task!r}"
+            raise ValueError(
+                f"{folder} is a learner, not the folder of a MetaModel; for its shipped model "
+                f"give learner={str(folder)!r}{task}"
+            )

@@ -113,7 +113,7 @@ class MetaOptimizer:
         `fixed` names what the model does not know; if `direction` is none; or if `cost_aware` is
         asked of a model that was trained without seconds.
     TypeError
-        If `meta_features` is no mapping.
+        If `model` is no MetaModel, or `meta_features` no mapping.
 
     Notes
     -----
@@ -141,7 +141,7 @@ class MetaOptimizer:
         direction: Direction | None = None,
         cost_aware: bool = False,
     ) -> None:
-        self.model = model
+        self.model = _checked_model(model)
         self.cost_aware = cost_aware
         self.meta_features = meta_features
         self.space = model.space if space is None or space == model.space else space
@@ -540,6 +540,16 @@ class MetaOptimizer:
             trust=_trust(belief),
             tasks=tasks.nlargest(_NEIGHBOURS, "weight"),
         )
+
+
+def _checked_model(model: Any) -> MetaModel:
+    if not isinstance(model, MetaModel):
+        what = repr(model) if isinstance(model, str) else f"a {type(model).__name__}"
+        raise TypeError(
+            f'model is {what}; a MetaModel is needed: MetaModel.load("default", learner=...) '
+            "loads one"
+        )
+    return model
 
 
 def _free(candidates: Candidates, tried: set[bytes]) -> NDArray[np.bool_]:

@@ -355,6 +355,20 @@ def test_other_folders_are_no_models(saved: Path, tmp_path: Path) -> None:
         MetaModel.load("default", learner="svm")
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("svc", "learner='svc'"), ("svr", "learner='svr', task='regression'")],
+)
+def test_a_learner_is_no_folder(
+    name: str, options: str, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"^{name} is a learner, .* model give {options}$"):
+        MetaModel.load(name)
+    saved.rename(name)  # but it may be the name of one
+    assert MetaModel.load(name)
+
+
 class Bomb:
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (Path("exploded"),)

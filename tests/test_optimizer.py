@@ -590,6 +590,14 @@ def test_what_makes_no_sense_is_refused_at_once(
         MetaOptimizer(model, **wrong)
 
 
+@pytest.mark.parametrize(("given", "what"), [("default", "'default'"), (None, "a NoneType")])
+def test_a_model_is_needed_not_its_name(given: Any, what: str) -> None:
+    with pytest.raises(
+        TypeError, match=f"^model is {what}; a MetaModel is needed: MetaModel.load"
+    ):
+        MetaOptimizer(given)
+
+
 def test_what_is_awaited_can_be_forgotten(model: MetaModel) -> None:
     """An evaluation that died keeps no later one away from its configuration."""
     rows = SPACE.to_frame(SPACE.sample(2, seed=1))
