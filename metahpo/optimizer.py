@@ -228,7 +228,7 @@ class MetaOptimizer:
         ------
         ValueError
             If `candidates` was given and every row has been tried, or if it was given together
-            with `within`.
+            with `within`; or if `n` is below 1.
         """
         if within is not None and self._given is not None:
             raise ValueError("ask(within=...) and candidates exclude each other")
@@ -236,6 +236,8 @@ class MetaOptimizer:
             config = self._next(self.space if within is None else within)
             self._pending.append(config)
             return dict(config)
+        if n < 1:
+            raise ValueError(f"n is {n}; give 1 or more")
         before = len(self._pending)
         try:
             return [self.ask(within=within) for _ in range(n)]

@@ -79,6 +79,12 @@ def test_a_batch_that_is_too_large_leaves_nothing_awaited(model: MetaModel) -> N
     assert len(optimizer.ask(3)) == 3
 
 
+@pytest.mark.parametrize("n", [0, -1])
+def test_a_batch_of_none_is_refused(model: MetaModel, n: int) -> None:
+    with pytest.raises(ValueError, match=f"^n is {n}; give 1 or more$"):
+        MetaOptimizer(model).ask(n)
+
+
 def test_what_has_begun_elsewhere_is_not_asked_again(model: MetaModel) -> None:
     first = MetaOptimizer(model).ask()
     optimizer = MetaOptimizer(model)
