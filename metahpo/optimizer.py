@@ -287,12 +287,14 @@ class MetaOptimizer:
         Raises
         ------
         ValueError
-            If the space cannot hold the configuration.
+            If the space cannot hold the configuration, or `score` or `seconds` is no number.
         """
         valid = self.space.validate(config, partial=True)
+        scored = _finite(score, "score", "NaN for a failed trial")
+        took = math.nan if seconds is None else _finite(seconds, "seconds", "None if not known")
         self._end(valid)
-        self.trials.append((valid, _finite(score)))
-        self._seconds.append(_finite(math.nan if seconds is None else seconds))
+        self.trials.append((valid, scored))
+        self._seconds.append(took)
 
     def forget(self, config: Mapping[str, Any]) -> None:
         """Report that the score of a configuration that was asked for will never be told.
@@ -546,10 +548,9 @@ class MetaOptimizer:
 
 def _checked_model(model: Any) -> MetaModel:
     if not isinstance(model, MetaModel):
-        what = repr(model) if isinstance(model, str) else f"a {type(model).__name__}"
         raise TypeError(
-            f'model is {what}; a MetaModel is needed: MetaModel.load("default", learner=...) '
-            "loads one"
+            f"model is {_said(model)}; a MetaModel is needed: "
+            'MetaModel.load("default", learner=...) loads one'
         )
     return model
 
@@ -559,8 +560,18 @@ def _free(candidates: Candidates, tried: set[bytes]) -> NDArray[np.bool_]:
     return np.array([key not in tried for key in candidates.codes.row_keys], dtype=bool)
 
 
-def _finite(value: float) -> float:
-    return float(value) if abs(value) < _VAST else math.nan
+def _finite(value: float, name: str, otherwise: str) -> float:
+    """Return a number, NaN where it is vast, or say what else to give."""
+    try:
+        return float(value) if abs(value) < _VAST else math.nan
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {_said(value)}; give a number, {otherwise}") from None
+
+
+def _said(value: Any) -> str:
+    """Say a value where it is short, else its kind."""
+    short = value is None or isinstance(value, str)
+    return repr(value) if short else f"of type {type(value).__name__}"
 
 
 def _trust(belief: StudyBelief | None) -> float:

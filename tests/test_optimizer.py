@@ -220,6 +220,27 @@ def test_a_failed_trial_is_learned_from_and_never_the_best(
     assert kinds.count("plain") >= 7
 
 
+@pytest.mark.parametrize(
+    ("score", "seconds", "message"),
+    [
+        (None, None, "^score is None; give a number, NaN for a failed trial$"),
+        ("0.5", None, "^score is '0.5'; give a number"),
+        ([0.5, 0.6], None, "^score is of type list; give a number"),
+        (np.array([0.5, 0.6]), None, "^score is of type ndarray; give a number"),
+        (0.5, "1s", "^seconds is '1s'; give a number, None if not known$"),
+    ],
+)
+def test_a_score_that_is_no_number_is_not_taken(
+    model: MetaModel, score: Any, seconds: Any, message: str
+) -> None:
+    optimizer = MetaOptimizer(model)
+    config = optimizer.ask()
+    with pytest.raises(ValueError, match=message):
+        optimizer.tell(config, score, seconds=seconds)
+    assert optimizer.trials == []
+    optimizer.forget(config)  # its score is still awaited
+
+
 def test_minimising_is_maximising_the_negative(model: MetaModel) -> None:
     up = tune(MetaOptimizer(model, {"told": 0.6}), 8, 0.6)
     down = MetaOptimizer(model, {"told": 0.6}, direction="minimize")
@@ -596,7 +617,9 @@ def test_what_makes_no_sense_is_refused_at_once(
         MetaOptimizer(model, **wrong)
 
 
-@pytest.mark.parametrize(("given", "what"), [("default", "'default'"), (None, "a NoneType")])
+@pytest.mark.parametrize(
+    ("given", "what"), [("default", "'default'"), (None, "None"), (3, "of type int")]
+)
 def test_a_model_is_needed_not_its_name(given: Any, what: str) -> None:
     with pytest.raises(
         TypeError, match=f"^model is {what}; a MetaModel is needed: MetaModel.load"
