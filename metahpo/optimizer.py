@@ -447,6 +447,8 @@ class MetaOptimizer:
         ------
         ValueError
             If the optimizer is not ``cost_aware``, or the space cannot hold a configuration.
+        TypeError
+            If `configs` is a single configuration.
         """
         belief = self._cost
         if belief is None:
@@ -493,6 +495,8 @@ class MetaOptimizer:
         ------
         ValueError
             If the space cannot hold a configuration, or `coverage` is no such share.
+        TypeError
+            If `configs` is a single configuration.
         """
         if not 0.0 < coverage < 1.0:
             raise ValueError(f"coverage is {coverage}; give a share between 0 and 1")
@@ -501,7 +505,7 @@ class MetaOptimizer:
         return pd.DataFrame(predicted, columns=["mean", "low", "high"])
 
     def _predicted(self, belief: StudyBelief | None, viewed: Candidates, coverage: float) -> Array:
-        if belief is None:
+        if belief is None or not len(viewed):
             return np.full((len(viewed), 3), np.nan)
         phi, X = viewed.phi, viewed.codes.array
         tail = (1 - coverage) / 2
@@ -514,6 +518,8 @@ class MetaOptimizer:
     def _valid(self, configs: Sequence[Mapping[str, Any]] | pd.DataFrame) -> list[Config]:
         if isinstance(configs, pd.DataFrame):
             return _rows(configs, self.space)
+        if isinstance(configs, Mapping):
+            raise TypeError("configs is a single configuration; give a list of them: [config]")
         return [self.space.validate(config, partial=True) for config in configs]
 
     def explain(self, config: Mapping[str, Any]) -> Explanation:

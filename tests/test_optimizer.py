@@ -269,6 +269,20 @@ def test_many_scores_are_predicted_at_once_each_as_alone(model: MetaModel, sign:
         optimizer.predict(configs, 80)
 
 
+@pytest.mark.parametrize("told", [0, 3])
+def test_one_configuration_is_no_list_and_none_give_an_empty_table(
+    model: MetaModel, told: int
+) -> None:
+    optimizer = MetaOptimizer(model)
+    tune(optimizer, told, 0.5)
+    empty = optimizer.predict([])
+    assert empty.shape == (0, 3)
+    assert set(map(str, empty.dtypes)) == {"float64"}
+    single: Any = SPACE.default
+    with pytest.raises(TypeError, match=r"^configs is a single configuration; .*: \[config\]$"):
+        optimizer.predict(single)
+
+
 @pytest.mark.parametrize("origin", [300.0, 1e8])
 def test_the_origin_of_the_scores_does_not_matter(model: MetaModel, origin: float) -> None:
     candidates = SPACE.to_frame(SPACE.sample(1000, seed=6))  # enough to be glanced at first
