@@ -9,12 +9,17 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from metahpo.artifact import ArtifactFormat
 from metahpo.catalogue import ROOT
 from metahpo.parameter import Choice, Number, parameter
-from metahpo.space import Config, Space
+from metahpo.space import Config, Space, as_space
 
 Direction = Literal["maximize", "minimize"]
 
@@ -81,7 +86,7 @@ class MetaDataset:
         trials: pd.DataFrame,
         tasks: pd.DataFrame | None = None,
         *,
-        space: Space,
+        space: Space | Mapping[str, BaseDistribution],
         direction: Direction = "maximize",
         metric: str = "score",
         info: pd.DataFrame | None = None,
@@ -97,8 +102,8 @@ class MetaDataset:
             parameter that is nowhere active may be absent.
         tasks : DataFrame, optional
             Indexed by task_id: one column a meta-feature. Every task of `trials` needs a row.
-        space : Space
-            The space of the configurations.
+        space : Space or mapping of str to Optuna distribution
+            The space of the configurations; a mapping is one without conditions.
         direction : {"maximize", "minimize"}, default="maximize"
             Which way scores are better.
         metric : str, default="score"
@@ -112,8 +117,11 @@ class MetaDataset:
         ------
         ValueError
             Naming the column, the row and the value that do not fit.
+        TypeError
+            If `space` is no space.
         """
         check_direction(direction)
+        space = as_space(space)
         trials = _checked_trials(trials, space)
         known = pd.Index(trials["task_id"].unique())
         return cls(

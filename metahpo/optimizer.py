@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
 
 from metahpo.candidates import Candidates
 from metahpo.metadataset import Direction, check_direction
@@ -20,7 +21,7 @@ from metahpo.observed import checked_fixed
 from metahpo.parameter import identity
 from metahpo.portfolio import greedy_portfolio
 from metahpo.proposals import Proposals
-from metahpo.space import Config, Space
+from metahpo.space import Config, Space, as_space
 from metahpo.surrogate.cost import CostBelief
 from metahpo.surrogate.scores import told
 from metahpo.transfer import Transfer, TransferReport
@@ -84,9 +85,9 @@ class MetaOptimizer:
     model : MetaModel
     meta_features : mapping of str to float, optional
         Of the dataset, from :func:`metahpo.describe`. None: all training tasks count equally.
-    space : Space, optional
+    space : Space or mapping of str to Optuna distribution, optional
         What is searched; the model's own space by default. It may differ from the model's: see
-        ``transfer``.
+        ``transfer``. A mapping is a space without conditions.
     candidates : DataFrame, optional
         Restricts the search to these rows: one column a parameter, missing where inactive.
     seed : int or None, default=0
@@ -113,7 +114,7 @@ class MetaOptimizer:
         `fixed` names what the model does not know; if `direction` is none; or if `cost_aware` is
         asked of a model that was trained without seconds.
     TypeError
-        If `model` is no MetaModel, or `meta_features` no mapping.
+        If `model` is no MetaModel, `meta_features` no mapping, or `space` no space.
 
     Notes
     -----
@@ -133,7 +134,7 @@ class MetaOptimizer:
         self,
         model: MetaModel,
         meta_features: Mapping[str, float] | None = None,
-        space: Space | None = None,
+        space: Space | Mapping[str, BaseDistribution] | None = None,
         candidates: pd.DataFrame | None = None,
         seed: int | None = 0,
         *,
@@ -144,7 +145,8 @@ class MetaOptimizer:
         self.model = _checked_model(model)
         self.cost_aware = cost_aware
         self.meta_features = meta_features
-        self.space = model.space if space is None or space == model.space else space
+        searched = model.space if space is None else as_space(space)
+        self.space = model.space if searched == model.space else searched
         if not len(self.space):
             raise ValueError("the space has no parameter; give one to search, as space=...")
         self.direction: Direction = check_direction(direction or model.direction)

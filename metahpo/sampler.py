@@ -38,7 +38,7 @@ from metahpo.observed import (
     pinned,
 )
 from metahpo.optimizer import MetaOptimizer
-from metahpo.space import Config, Space
+from metahpo.space import Config, Space, as_space
 from metahpo.transfer import Transfer, TransferReport
 
 Task = Literal["classification", "regression"]
@@ -69,7 +69,7 @@ class MetaSampler(BaseSampler):
     meta_features : mapping of str to float, optional
         The dataset's meta-features, instead of `X` and `y`. Without either all training tasks
         count equally.
-    space : Space, optional
+    space : Space or mapping of str to Optuna distribution, optional
         What the objective suggests from, where it is not the space of the learner or model.
         Only the first trial depends on it; afterwards the trials show what is suggested.
     task : {"classification", "regression"}, optional
@@ -105,7 +105,7 @@ class MetaSampler(BaseSampler):
         the model was trained without seconds and `cost_aware` is set; from a study, if it has
         several objectives or constraints.
     TypeError
-        If `meta_features` is no mapping.
+        If `meta_features` is no mapping, or `space` no space.
 
     Notes
     -----
@@ -129,7 +129,7 @@ class MetaSampler(BaseSampler):
         y: Any = None,
         *,
         meta_features: Mapping[str, float] | None = None,
-        space: Space | None = None,
+        space: Space | Mapping[str, BaseDistribution] | None = None,
         task: Task | None = None,
         fixed: Mapping[str, Any] | None = None,
         prefix: str = "",
@@ -145,7 +145,9 @@ class MetaSampler(BaseSampler):
         if cost_aware:
             self.model.cost_belief()  # raises where the model knows no seconds
         self._cost_aware = cost_aware
-        if space is None and learner is not None:
+        if space is not None:
+            space = as_space(space)
+        elif learner is not None:
             space = resolve_learner(learner, task).space.prefixed(prefix)
         self._fixed = checked_fixed(fixed or {}, self.model.space)
         self.space = observed_space(

@@ -589,6 +589,24 @@ class Space:
         return cls(distributions, conditions, {root: first, **renamed[first].default})
 
 
+def as_space(space: Space | Mapping[str, BaseDistribution]) -> Space:
+    """Return `space`, made of its distributions where those alone are given.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a space nor a mapping.
+    """
+    if isinstance(space, Space):
+        return space
+    if not isinstance(space, Mapping):
+        raise TypeError(
+            f"space is of type {type(space).__name__}; give a metahpo.Space, or a mapping of "
+            "names to Optuna distributions"
+        )
+    return Space(space)
+
+
 def _parents_first(
     names: Iterable[str], conditions: Mapping[str, tuple[str, Sequence[Any]]]
 ) -> tuple[str, ...]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +20,7 @@ from optuna.distributions import (
 from optuna.trial import create_trial
 from scipy.stats import chisquare
 
+from metahpo import MetaDataset, MetaModel, MetaOptimizer, MetaSampler
 from metahpo.space import Column, Config, Space
 
 SVM = Space(
@@ -523,3 +525,25 @@ def test_a_prefix_goes_before_every_name() -> None:
     assert space.names == tuple(f"svc__{name}" for name in SVM.names)
     assert space.default == {f"svc__{name}": value for name, value in RBF.items()}
     assert space.active({"svc__kernel": "poly"})[-1] == "svc__degree"
+
+
+# ---------------------------------------------------------------------- given as distributions
+
+
+TAKERS: list[Callable[[Any], Any]] = [
+    lambda space: MetaOptimizer(MetaModel.blank(), space=space),
+    lambda space: MetaSampler(MetaModel.blank(), space=space),
+    lambda space: MetaDataset.from_frames(
+        pd.DataFrame({"task_id": "t", "x": [0.5], "score": 1.0}), space=space
+    ),
+]
+
+
+@pytest.mark.parametrize("taker", TAKERS)
+def test_distributions_alone_are_a_space(taker: Callable[[Any], Any]) -> None:
+    distributions = {"x": FloatDistribution(0.0, 1.0)}
+    assert taker(distributions).space == Space(distributions)
+    with pytest.raises(TypeError, match=r"^space is of type list; give a metahpo\.Space, or a"):
+        taker([FloatDistribution(0.0, 1.0)])
+    with pytest.raises(TypeError, match=r"^parameter 'x' has a tuple; use Optuna"):
+        taker({"x": (0.0, 1.0)})
