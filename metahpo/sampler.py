@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from metahpo.catalogue import learners, resolve_learner
 from metahpo.growth import seconds_taken
+from metahpo.hint import hint
 from metahpo.metadataset import Direction
 from metahpo.metafeatures import describe
 from metahpo.metamodel import DEFAULT, MetaModel
@@ -137,9 +138,10 @@ class MetaSampler(BaseSampler):
         cost_aware: bool = False,
     ) -> None:
         self.meta_features = _meta_features(X, y, meta_features, task)
-        task = task or _task(self.meta_features, learner)
+        task = self._task = task or _task(self.meta_features, learner)
         if not isinstance(model, MetaModel):
             model = MetaModel.load(model, learner=learner or "auto", task=task)
+        self._prefix = prefix
         self.model = _prefixed(model, prefix)
         self.model.relevance.check(self.meta_features)
         if cost_aware:
@@ -326,7 +328,18 @@ class MetaSampler(BaseSampler):
         news = (report.unknown, report.clipped)
         if certain and news != self._noted:
             self._noted = news
-            _logger.warning("MetaSampler: the model does not know all that is tuned; %s", report)
+            _logger.warning("MetaSampler: %s", self._said(report))
+
+    def _said(self, report: TransferReport) -> str:
+        if not report.mapped:
+            unknown, known = report.unknown, self.model.space.names
+            return (
+                f"the model knows nothing of what is tuned: {', '.join(unknown)}"
+                f"{hint(unknown, known, self._prefix, self._task)}"
+            )
+        if report.unknown:
+            return f"the model does not know all that is tuned; {report}"
+        return f"what is tuned reaches beyond what the model has seen; {report}"
 
     def _seed(self, trial: FrozenTrial, name: str = "") -> int:
         """Derive a seed from the trial: the same whenever and wherever its turn comes."""

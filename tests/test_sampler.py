@@ -431,8 +431,66 @@ def test_unknown_parameters_are_tuned_by_the_trials(
     assert {config["layers"] for config in params(study)} <= {1, 3, 5}
     late = [abs(config["smoothing"] - 0.9) for config in params(study)[-4:]]
     assert min(late) < 0.15
-    (message,) = [r.getMessage() for r in caplog.records if r.name.startswith("metahpo")]
+    (message,) = messages(caplog)
+    assert message.startswith("MetaSampler: the model does not know all that is tuned; mapped: C")
     assert "unknown: smoothing, layers" in message
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.name.startswith("metahpo")]
+
+
+def test_a_wider_range_is_not_called_unknown(
+    study: optuna.Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    study.optimize(lambda trial: trial.suggest_float("C", 1e-3, 1.0, log=True), n_trials=2)
+    (message,) = messages(caplog)
+    report = study.sampler.transfer
+    what = "MetaSampler: what is tuned reaches beyond what the model has seen"
+    assert message == f"{what}; {report}"
+    assert "mapped: C; clipped: C (seen from 0.03125 to 1024)" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "names", "said"),
+    [
+        ({}, ("svc__C", "svc__gamma"), "; did you mean prefix='svc__'?"),
+        ({}, ("a__b__C", "lr"), "; did you mean prefix='a__b__'?"),
+        ({"prefix": "svc__"}, ("C", "new"), "; did you mean prefix=''?"),
+        ({"prefix": "svc__"}, ("clf__C",), "; did you mean prefix='clf__'?"),
+        ({}, ("n_neighbors", "p"), "; did you mean the model of learner='k_neighbors'?"),
+        (
+            {},
+            ("knn__n_neighbors", "knn__p"),
+            "; did you mean the model of learner='k_neighbors', prefix='knn__'?",
+        ),
+        ({}, ("x",), "; give the learner that is tuned as learner=..., or a model of it"),
+    ],
+)
+def test_where_nothing_is_known_what_may_be_meant_is_named(
+    sampler: Callable[..., MetaSampler],
+    caplog: pytest.LogCaptureFixture,
+    options: dict[str, Any],
+    names: tuple[str, ...],
+    said: str,
+) -> None:
+    study = optuna.create_study(sampler=sampler(**options))
+    study.optimize(lambda t: sum(t.suggest_int(name, 1, 9) for name in names), n_trials=2)
+    what = f"MetaSampler: the model knows nothing of what is tuned: {', '.join(names)}"
+    assert messages(caplog) == [what + said]
+
+
+def test_no_other_name_is_proposed_where_none_is_to_blame(
+    sampler: Callable[..., MetaSampler],
+    tiny_model: MetaModel,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def choose(trial: Trial) -> float:
+        return float(trial.suggest_categorical("C", ["low", "high"]) == "low")
+
+    for model in (tiny_model, MetaModel.blank()):
+        optuna.create_study(sampler=MetaSampler(model)).optimize(choose, n_trials=2)
+    assert messages(caplog) == ["MetaSampler: the model knows nothing of what is tuned: C"] * 2
 
 
 def test_nothing_known_at_all(study: optuna.Study) -> None:
