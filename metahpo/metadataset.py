@@ -389,8 +389,20 @@ def _checked_features(tasks: pd.DataFrame, known: pd.Index[Any]) -> pd.DataFrame
     tasks = _aligned(tasks, known, "tasks")
     for name in tasks:
         if not pd.api.types.is_numeric_dtype(tasks[name].dtype):
+            _refuse_names(tasks)
             raise ValueError(f"the meta-feature {name!r} of tasks is not numeric")
     return tasks.astype(float)
+
+
+def _refuse_names(tasks: pd.DataFrame) -> None:
+    """Refuse meta-features whose values got lost: of a mapping pandas can take the names alone."""
+    from metahpo.metafeatures import FEATURE_NAMES
+
+    if tasks.isin(FEATURE_NAMES).all(axis=None):
+        raise ValueError(
+            "tasks holds the names of meta-features, not their values; make it as "
+            f"pd.DataFrame([metahpo.describe(X, y), ...], index=[{tasks.index[0]!r}, ...])"
+        )
 
 
 def _aligned(frame: pd.DataFrame, known: pd.Index[Any], what: str) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from metahpo import MetaDataset, Space
+from metahpo import MetaDataset, Space, describe
 
 SVM = Space(
     {
@@ -369,3 +369,18 @@ def test_real_histories(shared: Path, tmp_path: Path) -> None:
         check_dtype=False,
         check_categorical=False,
     )
+
+
+def test_meta_features_made_in_the_way_that_loses_their_values() -> None:
+    described = describe([[1.0], [2.0], [3.0], [4.0]], [0, 1, 0, 1])
+    trials = frame(TREE, 6, tasks=1)
+    names_alone = pd.DataFrame({"t0": described}).T
+    with pytest.raises(ValueError, match=r"not their values; make it as pd\.Data.*\['t0', \.\.\."):
+        MetaDataset.from_frames(trials, names_alone, space=TREE)
+    whole = pd.DataFrame([described], index=["t0"])
+    tasks = MetaDataset.from_frames(trials, whole, space=TREE).tasks
+    assert tasks is not None
+    assert tasks.loc["t0", "nr_inst"] == 4
+    strange = pd.DataFrame({"size": ["nr_inst"], "kind": ["large"]}, index=["t0"])
+    with pytest.raises(ValueError, match="the meta-feature 'size' of tasks is not numeric"):
+        MetaDataset.from_frames(trials, strange, space=TREE)
