@@ -121,6 +121,12 @@ def test_meta_features_that_say_nothing_are_not_taken_in_silence(
             taker()
 
 
+def test_a_row_of_a_table_will_do_as_meta_features(model: MetaModel) -> None:
+    row = {"told": 0.2, "noise 1": 0.0}
+    assert MetaOptimizer(model, pd.Series(row)).ask() == MetaOptimizer(model, row).ask()
+    assert model.suggest(pd.Series(row)) == model.suggest(row)
+
+
 def test_where_no_meta_features_count_any_will_do(model: MetaModel) -> None:
     relevance = replace(model.relevance, scale=np.zeros(3))
     deaf = replace(model, experience=replace(model.experience, relevance=relevance))

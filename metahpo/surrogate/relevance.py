@@ -85,7 +85,7 @@ class Relevance:
             If a known name has a value that is no number, or if no name is known.
         """
         given_values(meta_features, self.names)
-        if not meta_features or not self.scale.any():
+        if meta_features is None or not len(meta_features) or not self.scale.any():
             return  # an empty mapping claims to say nothing
         if any(name in meta_features for name in self.names):
             return
@@ -113,7 +113,7 @@ def given_values(meta_features: Mapping[str, float] | None, names: Sequence[str]
     """
     if meta_features is None:
         return np.full(len(names), np.nan)
-    if not isinstance(meta_features, Mapping):
+    if not isinstance(meta_features, Mapping | pd.Series):  # such as a row of a MetaDataset's
         raise TypeError(
             f"meta_features is of type {type(meta_features).__name__}; give a mapping of names to "
             "numbers, as from metahpo.describe(X, y)"
