@@ -17,9 +17,10 @@ from metahpo.metamodel import DEFAULT, MetaModel
 from metahpo.report import Tried, TuningResult, pipeline_code
 from metahpo.sampler import MetaSampler
 from metahpo.search import MetaSearchCV
-from metahpo.search.folds import Fold
+from metahpo.search.folds import CrossValidation, Fold, mean_score
 from metahpo.search.pipeline import Place, find_place
 from metahpo.search.run import Callback, outcomes
+from metahpo.search.scoring import SINGLE
 from metahpo.space import Config
 from metahpo.tables import LabelledTable
 from metahpo.transfer import TransferReport
@@ -167,17 +168,11 @@ class Tuning:
         study.set_user_attr(DEFAULT_SCORE, score if math.isfinite(score) else None)
 
     def _cross_validated(self, config: Config) -> float:
-        from sklearn.model_selection import cross_val_score
-
-        pipeline = self.learner.make(config, random_state=self.seed)
         X, y = self.table.X, self.table.y
-        try:
-            scores = cross_val_score(
-                pipeline, X, y, cv=self._folds, scoring=self.metric, n_jobs=self.n_jobs
-            )
-        except ValueError:  # scikit-learn's word for every fit having failed
-            return math.nan
-        return float(scores.mean())
+        splits = list(self._folds.split(X, y))
+        validation = CrossValidation(X, y, splits, scoring=self.metric, n_jobs=self.n_jobs)
+        folds = validation(self.learner.make(config, random_state=self.seed))
+        return mean_score(folds, SINGLE, validation.error_score)
 
     # ------------------------------------------------------------------ what is reported
 

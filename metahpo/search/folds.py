@@ -15,6 +15,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import cross_validate
 
+from metahpo.search.interrupts import heeded_interrupts
 from metahpo.search.scoring import Weighted
 
 Split = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -96,15 +97,16 @@ class CrossValidation:
     def _validate(
         self, estimator: Any, split: Split, scored: NDArray[np.intp], **options: Any
     ) -> dict[str, Any]:
-        result: dict[str, Any] = cross_validate(
-            estimator,
-            self.X,
-            self.y,
-            cv=[split],
-            scoring=self._scoring(scored),
-            verbose=self.verbose,
-            **{"error_score": self.error_score, **options},
-        )
+        with heeded_interrupts():
+            result: dict[str, Any] = cross_validate(
+                estimator,
+                self.X,
+                self.y,
+                cv=[split],
+                scoring=self._scoring(scored),
+                verbose=self.verbose,
+                **{"error_score": self.error_score, **options},
+            )
         return result
 
     def _scoring(self, rows: NDArray[np.intp]) -> Any:

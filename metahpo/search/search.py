@@ -32,6 +32,7 @@ from metahpo.search.checks import check_folds, check_table, check_target
 from metahpo.search.delegation import DelegatingSearch
 from metahpo.search.folds import CrossValidation, ErrorScore, Fold, metrics_of
 from metahpo.search.inputs import as_table
+from metahpo.search.interrupts import heeded_interrupts
 from metahpo.search.pipeline import Plan, plan_search, task_of
 from metahpo.search.results import cv_results
 from metahpo.search.run import Callback, objective_of, outcomes, run_study
@@ -428,10 +429,11 @@ class MetaSearchCV(DelegatingSearch):
         best = clone(self.best_params_, safe=False)  # values may be estimators
         self.best_estimator_ = clone(self.estimator).set_params(**best)
         start = time.perf_counter()
-        if y is None:
-            self.best_estimator_.fit(X, **params)
-        else:
-            self.best_estimator_.fit(X, y, **params)
+        with heeded_interrupts():
+            if y is None:
+                self.best_estimator_.fit(X, **params)
+            else:
+                self.best_estimator_.fit(X, y, **params)
         self.refit_time_ = time.perf_counter() - start
         if hasattr(self.best_estimator_, "feature_names_in_"):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
