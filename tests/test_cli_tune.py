@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from metahpo import MetaModel
+from metahpo import MetaModel, learners
 from metahpo.cli.tune import parse_duration
 
 REPOSITORY = Path(__file__).parents[1]
@@ -75,21 +75,26 @@ class Tuning:
             out, err = running.communicate(timeout=240)
         return running.returncode, out, err
 
-    def interrupted(self, blow: signal.Signals, *options: str) -> tuple[int, str, str]:
-        """Run until two trials are finished, then send a signal."""
+    def interrupted(
+        self,
+        blow: signal.Signals,
+        *options: str,
+        at: int = 2,
+        rows: str = "trials WHERE state = 'COMPLETE'",
+    ) -> tuple[int, str, str]:
+        """Run until two trials are finished, or the study has other rows; then send a signal."""
         with self.start(*options) as process:
-            while process.poll() is None and self._count() < 2:
+            while process.poll() is None and self._count(rows) < at:
                 time.sleep(0.05)
             process.send_signal(blow)
             out, err = process.communicate(timeout=120)
         return process.returncode, out, err
 
-    def _count(self) -> int:
-        """Count finished trials by looking on: Optuna, opening a study, would make its tables."""
+    def _count(self, rows: str) -> int:
+        """Count rows by looking on: Optuna, opening a study, would make its tables."""
         uri = f"file:{self.out / 'study.db'}?mode=ro"
         with suppress(sqlite3.OperationalError), closing(sqlite3.connect(uri, uri=True)) as db:
-            query = "SELECT COUNT(*) FROM trials WHERE state = 'COMPLETE'"
-            return int(db.execute(query).fetchone()[0])
+            return int(db.execute(f"SELECT COUNT(*) FROM {rows}").fetchone()[0])
         return 0
 
     def finished(self) -> list[FrozenTrial]:
@@ -178,6 +183,19 @@ def test_ctrl_c_keeps_the_best_so_far(tuning: Tuning) -> None:
     assert best["score"] == max(trial.value or 0 for trial in tuning.finished())
     assert (tuning.out / "report.html").exists()
     assert "make_pipeline(" in out
+
+
+def test_ctrl_c_before_the_first_score_says_that_there_is_no_result(tuning: Tuning) -> None:
+    """A perceptron's training lasts, and it takes Ctrl-C for its end."""
+    mixed_table(5000)[["age", "left"]].to_csv(tuning.folder / "table.csv", index=False)
+    options = ["-l", "mlp", "--model", "default", "--study-name", "s", "--out", str(tuning.out)]
+    n_params = len(learners["mlp"].space)  # when all are chosen, the first fold is fitted
+    code, out, err = tuning.interrupted(signal.SIGINT, *options, at=n_params, rows="trial_params")
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1] == "stopped before there was a result; the same command goes on"
+    url = f"sqlite:///{tuning.out / 'study.db'}"
+    (trial, again) = optuna.load_study(study_name="s", storage=url).trials
+    assert (trial.state, again.state) == (TrialState.FAIL, TrialState.WAITING)
 
 
 def limit_file_size() -> None:

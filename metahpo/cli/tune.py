@@ -9,6 +9,8 @@ import re
 import shlex
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,7 +105,7 @@ def command(
     folder = _writable(out_folder or Path("metahpo-tune", name))
     tuning = Tuning(data, chosen, metric or DEFAULT_METRIC[data.task], cv, seed, jobs, model)
     where = storage or _sqlite(folder), study_name or name
-    with TrialMeter(trials, tuning.metric) as meter:
+    with _told_if_stopped(), TrialMeter(trials, tuning.metric) as meter:
         if workers == 1:
             search = tuning.search(trials, seconds, *where, [meter])
         else:
@@ -112,6 +114,17 @@ def command(
     result = tuning.result(search, shlex.join(["metahpo", *sys.argv[1:]]))
     _write(result, search.best_estimator_, folder)
     _tell(result, folder, trials)
+
+
+@contextmanager
+def _told_if_stopped() -> Iterator[None]:
+    """Answer a Ctrl-C that leaves nothing to report, and end with an interruption's exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        # also after the last trial, while its best is fitted to all rows: no word of scores
+        err.print("stopped before there was a result; the same command goes on")
+        raise typer.Exit(130) from None
 
 
 def parse_duration(text: str) -> float:
