@@ -375,10 +375,27 @@ def test_a_damaged_model_is_named(
     assert_one_line(err, str(folder))
 
 
-def test_a_model_of_another_learner_suggests_nothing(iris: Path, tiny: Path, run: Run) -> None:
-    code, out, err = run("suggest", iris, "-t", "species", "-l", "mlp", "--model", tiny)
+@pytest.mark.parametrize("command", ["suggest", "tune", "map"])
+def test_a_model_of_another_learner_is_refused(
+    command: str, iris: Path, tiny: Path, run: Run, tmp_path: Path
+) -> None:
+    before = set(tmp_path.iterdir())
+    code, out, err = run(command, iris, "-t", "species", "-l", "mlp", "--model", tiny)
     assert (code, out) == (2, "")
     assert_one_line(err, "knows nothing of the learner 'mlp'")
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_model_of_some_of_a_learner_s_parameters_is_of_use_to_tune(
+    iris: Path, run: Run, tmp_path: Path
+) -> None:
+    part = Space({"C": learners["svc"].space.distributions["C"]})
+    knowing(part).update([({"C": 1.0}, 0.9), ({"C": 9.0}, 0.8)]).save(tmp_path / "part")
+    given = (iris, "-t", "species", "-l", "svc", "--model", tmp_path / "part")
+    code, _, err = run("suggest", *given)
+    assert code == 2
+    assert_one_line(err, "knows 'svc' only in part; use tune")
+    assert run("tune", *given, "--cv", "2", "-n", "1")[0] == 0
 
 
 def test_a_bug_is_not_dressed_up_as_bad_input(

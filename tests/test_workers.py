@@ -189,7 +189,7 @@ def test_trials_that_all_fail_are_told_of_in_one_line(tuning: Tuning) -> None:
     frame = pd.DataFrame(rng.normal(size=(4000, 3)), columns=list("abc"))
     frame.assign(left=np.exp(10 * frame["a"])).to_csv(tuning.folder / "table.csv", index=False)
     metric = "neg_mean_squared_log_error"  # a line through this goes below -1, however flat
-    options = ["-l", "ridge", "--metric", metric, "--task", "regression"]
+    options = ["-l", "ridge", "--model", "default", "--metric", metric, "--task", "regression"]
     code, out, err = tuning.run(*options, "--trials", "2", "--workers", "2")
     assert (code, out) == (2, "")
     assert "Traceback" not in err

@@ -8,6 +8,7 @@ import typer
 
 from metahpo.cli import options
 from metahpo.cli.console import note, out
+from metahpo.cli.knowledge import check_known, holds
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,11 +41,12 @@ def command(
     data = read_table(table, target, task.value)
     chosen = resolve_learner(learner, data.task)
     known = MetaModel.load(model, learner=chosen.family, task=data.task)
+    check_known(chosen, known, model)
     for text in data.notes:
         note(text)
     configs = _usable(known, describe(data.X, data.y, data.task), chosen.space, n)
     if not configs:
-        raise ValueError(f"the model {model} knows nothing of the learner {chosen.name!r}")
+        raise ValueError(f"the model {model} knows {chosen.name!r} only in part; use tune")
     if as_json:
         report = {
             "task": data.task,
@@ -61,18 +63,10 @@ def _usable(model: MetaModel, features: MetaFeatures, space: Space, n: int) -> l
     """Return the first suggestions that can be tried: a known learner may not be installed."""
     usable: list[Config] = []
     for size in (n, len(model.pool)):
-        usable = [config for config in model.suggest(features, size) if _holds(space, config)]
+        usable = [config for config in model.suggest(features, size) if holds(space, config)]
         if len(usable) >= n:
             break
     return usable[:n]
-
-
-def _holds(space: Space, config: Config) -> bool:
-    try:
-        space.validate(config)
-    except ValueError:
-        return False
-    return True
 
 
 def _with_learner(learner: Learner, config: Config) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 
 from metahpo.cli import options
 from metahpo.cli.console import note, out
+from metahpo.cli.knowledge import check_known
 
 if TYPE_CHECKING:
     from metahpo.catalogue import Task
@@ -32,8 +33,9 @@ def command(
     out_file: File = Path("tasks.html"),
 ) -> None:
     """Draw the [bold]space of known tasks[/], and where a table stands in it."""
+    from metahpo.catalogue import resolve_learner
     from metahpo.metafeatures import describe
-    from metahpo.metamodel import MetaModel
+    from metahpo.metamodel import DEFAULT, MetaModel
     from metahpo.report.task_space import task_space
     from metahpo.tables import read_table
 
@@ -48,6 +50,8 @@ def command(
         for text in data.notes:
             note(text)
     known = MetaModel.load(model, learner=learner, task=kind)
+    if model != DEFAULT and learner != "auto":  # which is also what nobody asked for
+        check_known(resolve_learner(learner, kind), known, model)
     if len(known.task_ids) < 2:
         raise ValueError(f"the model {model} knows {len(known.task_ids)} tasks; a map needs two")
     if features is not None:

@@ -18,6 +18,7 @@ import typer
 
 from metahpo.cli import options
 from metahpo.cli.console import err, note, out
+from metahpo.cli.knowledge import check_known
 from metahpo.cli.meter import TrialMeter
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def command(
 
     from metahpo.catalogue import resolve_learner
     from metahpo.collect.plan import DEFAULT_METRIC
+    from metahpo.metamodel import DEFAULT, MetaModel
     from metahpo.tables import read_table
     from metahpo.tuning import Tuning
     from metahpo.workers import SharedStudy, search_together
@@ -101,6 +103,8 @@ def command(
     for text in data.notes:
         note(text)
     chosen = resolve_learner(learner, data.task)
+    if model != DEFAULT:  # those that are shipped know their learners
+        check_known(chosen, MetaModel.load(model), model)
     name = f"{table.stem}-{chosen.name}"
     folder = _writable(out_folder or Path("metahpo-tune", name))
     tuning = Tuning(data, chosen, metric or DEFAULT_METRIC[data.task], cv, seed, jobs, model)
