@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from metahpo.metafeatures import infer_task
 from metahpo.metafeatures.column import DATE_KINDS, as_labels, kind_of, read_numbers
@@ -92,9 +93,12 @@ def read_table(
     """
     file = read_file(path)
     X, y = _split(file.frame, target)
-    X, y, n_missing = _with_target(X, y)
+    n_rows = len(y)
+    X, y, rows = _with_target(X, y)
+    n_missing = n_rows - len(rows)
+    _refuse_infinite(target, y, rows)
     kind, guess = _task_of(y, task)
-    X, kinds, written, changes = _usable(X)
+    X, kinds, written, changes = _usable(X, rows)
     dropped = tuple(str(name) for name in file.frame if name not in X and name != target)
     missing = f"{_count(n_missing, 'row')} without a value of {target!r} dropped"
     notes = (*file.notes, guess, missing if n_missing else "", *changes)
@@ -131,13 +135,13 @@ def _split(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, Column]:
     return frame.drop(columns=target), frame[target]
 
 
-def _with_target(X: pd.DataFrame, y: Column) -> tuple[pd.DataFrame, Column, int]:
-    """Keep the rows that have a target, and count the others."""
+def _with_target(X: pd.DataFrame, y: Column) -> tuple[pd.DataFrame, Column, NDArray[np.intp]]:
+    """Keep the rows that have a target, and tell where in the file they stand."""
     present = y.notna()
     if not present.any():
         raise ValueError(f"the target {y.name!r} has no value in any row")
     X, y = X[present].reset_index(drop=True), y[present].reset_index(drop=True)
-    return X, _plain_target(y), int((~present).sum())
+    return X, _plain_target(y), np.flatnonzero(present)
 
 
 def _plain_target(y: Column) -> Column:
@@ -167,7 +171,7 @@ def _task_of(y: Column, task: str) -> tuple[TaskKind, str]:
 
 
 def _usable(
-    X: pd.DataFrame,
+    X: pd.DataFrame, rows: NDArray[np.intp]
 ) -> tuple[pd.DataFrame, dict[str, ColumnKind], dict[str, str], list[str]]:
     """Convert dates, drop what holds no information, and say both."""
     empty: list[str] = []
@@ -177,7 +181,7 @@ def _usable(
     written: dict[str, str] = {}
     for position, name in enumerate(X.columns):
         column, form = _plain(X[name])
-        _refuse_infinite(name, column)
+        _refuse_infinite(name, column, rows)
         if position == 0 and _counts_rows(name, column):
             counting.append(name)
         elif column.isna().all():
@@ -253,13 +257,14 @@ def _as_dates(column: Column) -> tuple[Column, str] | None:
     return None
 
 
-def _refuse_infinite(name: str, column: Column) -> None:
+def _refuse_infinite(name: str, column: Column, rows: NDArray[np.intp]) -> None:
+    """Name the first infinite value by its row in the file, of which `rows` are left."""
     if pd.api.types.is_float_dtype(column.dtype):
         infinite = np.isinf(column.to_numpy(dtype=float, na_value=np.nan))
         if infinite.any():
             raise ValueError(
                 f"column {name!r} has {_count(int(infinite.sum()), 'infinite value')} (first in "
-                f"row {int(infinite.argmax()) + 1}); make them finite or leave them empty"
+                f"row {rows[infinite.argmax()] + 1}); make them finite or leave them empty"
             )
 
 

@@ -364,6 +364,11 @@ def test_a_hundred_thousand_categories() -> None:
         (NUMBERS, pd.DataFrame(NUMBERS), "y has 3 columns"),
         (NUMBERS, pd.Series([None] * N_ROWS, name="risk"), "'risk' has only missing values"),
         (NUMBERS, pd.Series([np.inf] * 2 + [0.5] * 58, name="risk"), "'risk' has 2 infinite"),
+        (
+            NUMBERS,
+            pd.Series([np.nan, 0.5, np.inf] + [0.5] * 57, name="risk"),
+            "'risk' has 1 infinite value .first in row 3.",
+        ),
         (NUMBERS, pd.Series(pd.date_range("2020", periods=N_ROWS), name="day"), "'day' holds dat"),
     ],
 )

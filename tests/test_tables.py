@@ -290,7 +290,14 @@ BAD = {
     "one row with a target": ("a,y\n1,0\n2,\n", "only 1 row"),
     "one class": ("a,y\n1,k\n2,k\n", "'y' is 'k' in every row"),
     "an infinite value": ("a,y\n1,0\ninf,1\n3,0\n", "'a' has 1 infinite value .first in row 2."),
-    "an infinite target": ("a,y\n1,0.5\n2,inf\n3,1\n", "'y' has 1 infinite value"),
+    "infinite values after rows without a target": (
+        "a,y\n1,0\n2,\n3,\ninf,1\n-inf,0\n",
+        "'a' has 2 infinite values .first in row 4.",
+    ),
+    "an infinite target": (
+        "a,y\n1,0.5\n2,\n2,inf\n3,1\n",
+        "column 'y' has 1 infinite value .first in row 3.",
+    ),
     "nothing to predict from": ("a,b,y\n1,,0\n1,,1\n", "no column is left to predict from"),
     "only the target": (";y\n;0\n;1\n", "no column is left to predict from"),
 }

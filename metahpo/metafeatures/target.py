@@ -105,8 +105,11 @@ def prepare_target(y: Any, task: str = "auto") -> tuple[Target, NDArray[np.bool_
     chosen = _infer(values) if task == "auto" else task
     numbers = read_numbers(values)
     if numbers is not None and np.isinf(numbers).any():
-        count = int(np.isinf(numbers).sum())
-        raise ValueError(f"{_name(series)} has {count} infinite values; drop or replace them")
+        rows = np.flatnonzero(present)[np.isinf(numbers)]
+        what = "1 infinite value" if len(rows) == 1 else f"{len(rows):,} infinite values"
+        raise ValueError(
+            f"{_name(series)} has {what} (first in row {rows[0] + 1}); drop or replace such rows"
+        )
     if chosen == "classification":
         codes, _ = pd.factorize(as_labels(values))
         return Target("classification", codes.astype(np.int64)), present
