@@ -157,8 +157,9 @@ def _task_of(y: Column, task: str) -> tuple[TaskKind, str]:
         raise ValueError("there is only 1 row with a target; nothing can be learned from it")
     distinct = int(y.nunique())
     if distinct < 2:
+        value = y.tolist()[0]  # as Python's, which prints without numpy's names of types
         raise ValueError(
-            f"the target {y.name!r} is {y.iloc[0]!r} in every row; there is nothing to predict"
+            f"the target {y.name!r} is {value!r} in every row; there is nothing to predict"
         )
     kind = infer_task(y) if task == "auto" else task
     checked = prepare_target(y, kind)[0].task  # says what does not fit

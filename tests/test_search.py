@@ -506,7 +506,9 @@ FRAME = pd.DataFrame(X, columns=list("abcde"))
 @pytest.mark.parametrize(
     ("X", "y", "options", "message"),
     [
-        (X, np.ones(60), {}, "y has only one class"),
+        (X, np.ones(60), {}, r"y has only one class, 1\.0; "),
+        (X, np.ones(60, dtype=int), {}, "y has only one class, 1; "),
+        (X[:1], Y[:1], {}, "there is only one row"),
         (X, np.r_[np.zeros(58), 1, 1], {}, r"the class 1\.0 has 2 members, fewer than the 3"),
         (X, np.r_[[None], Y[1:]], {}, "Input y contains NaN: 1 of 60"),
         (X, np.r_[[np.inf], Y[1:]], {}, "Input y contains inf"),

@@ -289,6 +289,7 @@ BAD = {
     "one row": ("a,y\n1,0\n", "only 1 row"),
     "one row with a target": ("a,y\n1,0\n2,\n", "only 1 row"),
     "one class": ("a,y\n1,k\n2,k\n", "'y' is 'k' in every row"),
+    "one number": ("a,y\n1,0\n2,0\n", "'y' is 0 in every row"),
     "an infinite value": ("a,y\n1,0\ninf,1\n3,0\n", "'a' has 1 infinite value .first in row 2."),
     "infinite values after rows without a target": (
         "a,y\n1,0\n2,\n3,\ninf,1\n-inf,0\n",

@@ -116,7 +116,7 @@ def prepare_target(y: Any, task: str = "auto") -> tuple[Target, NDArray[np.bool_
     _refuse_dates(values)
     if numbers is None:
         raise ValueError(
-            f"{_name(series)} is not numeric (it holds {values.iloc[0]!r}), "
+            f"{_name(series)} is not numeric (it holds {values.tolist()[0]!r}), "
             "so task='regression' does not fit; use task='classification'"
         )
     return Target("regression", numbers), present

@@ -49,7 +49,7 @@ def check_target(y: Any, task: Task | None) -> None:
     ------
     ValueError
         For no target, for missing or infinite values, for text where a regressor needs numbers,
-        and for fractions or a single class where a classifier needs classes.
+        and for fractions, a single row or a single class where a classifier needs classes.
     """
     if task is not None and y is None:
         raise ValueError(f"{task} requires y to be passed, but the target y is None")
@@ -66,9 +66,11 @@ def check_target(y: Any, task: Task | None) -> None:
         assert_all_finite(values.to_numpy(), input_name="y")
     if task == "classification":
         check_classification_targets(values.to_numpy())
+        if len(values) == 1:
+            raise ValueError("there is only one row (n_samples = 1); a classifier needs several")
         if values.nunique() < 2:
             raise ValueError(
-                f"y has only one class, {values.iloc[0]!r}; a classifier needs at least two"
+                f"y has only one class, {_first(values)!r}; a classifier needs at least two"
             )
 
 
@@ -98,10 +100,15 @@ def _single(y: Any) -> pd.Series[Any] | None:
     return pd.Series(np.ravel(np.asarray(y)))
 
 
+def _first(values: pd.Series[Any]) -> Any:
+    """Return the first value as Python's, which prints without numpy's name of its type."""
+    return values.tolist()[0]
+
+
 def _numbers(values: pd.Series[Any]) -> pd.Series[Any]:
     try:
         return values.astype(float)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"the estimator is a regressor, but y holds {values.iloc[0]!r}; give numbers"
+            f"the estimator is a regressor, but y holds {_first(values)!r}; give numbers"
         ) from error
