@@ -22,6 +22,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from metahpo import MetaModel, learners
+from metahpo.cli.meter import TrialMeter
 from metahpo.cli.tune import parse_duration
 
 REPOSITORY = Path(__file__).parents[1]
@@ -170,7 +171,27 @@ def test_killed_and_started_again_nothing_is_lost_or_done_twice(tuning: Tuning) 
 
     code, again, err = tuning.run("--trials", "6")  # and a third time there is nothing to do
     assert (code, again) == (0, out)
+    assert "nothing was left to try: the study has 6 trials" in err
     assert tuning.finished() == after
+
+
+def test_a_study_that_goes_on_begins_with_the_best_it_has(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scores = iter([0.7, 0.9, 0.8, 0.5, 0.95])
+    study = optuna.create_study(direction="maximize")
+
+    def lines(until: int) -> list[str]:
+        with TrialMeter(until, "accuracy") as meter:
+            assert meter.idle
+            n_trials = until - len(study.trials)
+            study.optimize(lambda trial: next(scores), n_trials, callbacks=[meter])
+        return capsys.readouterr().err.splitlines()
+
+    first = ["  trial 1 of 2: best accuracy 0.7000", "  trial 2 of 2: best accuracy 0.9000"]
+    assert [line for line in lines(2) if "best" in line] == first
+    then = ["  trial 5 of 5: best accuracy 0.9500"]
+    assert [line for line in lines(5) if "best" in line] == then
 
 
 def test_ctrl_c_keeps_the_best_so_far(tuning: Tuning) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.progress import TextColumn, TimeElapsedColumn
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 class TrialMeter(Bar):
     """Counts a study's finished trials and shows the best score so far; an Optuna callback.
 
+    A study that goes on begins with the best that it has: no trial is said to have found it anew.
+
     Parameters
     ----------
     total : int or None
@@ -28,7 +32,8 @@ class TrialMeter(Bar):
 
     def __init__(self, total: int | None, metric: str) -> None:
         self._metric = metric
-        self._best = -math.inf
+        self._began = datetime.now()  # as Optuna dates trials
+        self._best: float | None = None  # None until the study is seen
         self._of = "" if total is None else f" of {total}"
         super().__init__(
             TimeElapsedColumn(),
@@ -39,12 +44,19 @@ class TrialMeter(Bar):
         )
         self._task = self._bar.add_task("", total=total)
 
+    @property
+    def idle(self) -> bool:
+        """Whether no trial has been finished since it was made."""
+        return self._best is None
+
     def __call__(self, study: Study, trial: FrozenTrial) -> None:
         """Count the trials that are finished, whoever ran them, and look at the latest."""
         from metahpo.search.stored import finished
 
         trials = finished(study)
-        best = max((t.value for t in trials if t.value is not None), default=-math.inf)
+        if self._best is None:
+            self._best = _best_of(t for t in trials if _ended(t) < self._began)
+        best = _best_of(trials)
         improved, self._best = best > self._best, max(best, self._best)
         if math.isfinite(best):
             words = f"best {self._metric} {best:.4f}{_gain(study, best)}"
@@ -53,6 +65,14 @@ class TrialMeter(Bar):
         self._bar.update(self._task, completed=len(trials), description=words)
         if improved and not err.is_terminal:
             err.print(f"  trial {len(trials)}{self._of}: {words}", markup=False)
+
+
+def _best_of(trials: Iterable[FrozenTrial]) -> float:
+    return max((t.value for t in trials if t.value is not None), default=-math.inf)
+
+
+def _ended(trial: FrozenTrial) -> datetime:
+    return trial.datetime_complete or datetime.max
 
 
 def _gain(study: Study, best: float) -> str:

@@ -116,6 +116,10 @@ def command(
             shared = SharedStudy(*where, trials, seconds)
             search = search_together(tuning, shared, workers, callbacks=[meter], say=note)
     result = tuning.result(search, shlex.join(["metahpo", *sys.argv[1:]]))
+    if meter.idle and trials is not None and (tried := len(result.trials)) >= trials:
+        note(
+            f"nothing was left to try: the study has {tried} trials; a larger --trials tries more"
+        )
     _write(result, search.best_estimator_, folder)
     _tell(result, folder, trials)
 
