@@ -141,15 +141,28 @@ def seconds_of(md: MetaDataset) -> Array:
 
 
 def resolve_device(device: str) -> str:
-    """Return the device to train on: "auto" is CUDA where there is one."""
+    """Return the device to train on: "auto" is CUDA where there is one.
+
+    Raises
+    ------
+    ValueError
+        For a name that is none, and for a device that cannot be used here; the message says which.
+    """
     import torch
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # no such name, or no such hardware
+        torch.device(device)  # only reads the name
+    except RuntimeError as error:
         raise ValueError(f"device is {device!r}; choose 'auto', 'cpu' or 'cuda'") from error
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch is built without it
+        reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")  # the rest is long
+        raise ValueError(
+            f"device is {device!r}, which cannot be used here ({reason}); choose 'cpu' or 'auto'"
+        ) from error
     return device
 
 

@@ -238,6 +238,20 @@ def test_one_task_is_enough(n_tasks: int) -> None:
     assert belief(model)
 
 
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("gpu", r"device is 'gpu'; choose 'auto', 'cpu' or 'cuda'"),
+        ("cuda:99", r"device is 'cuda:99', which cannot be used here \(.+\); choose 'cpu' or"),
+    ],
+    ids=["no such name", "no such hardware"],
+)
+def test_a_device_that_cannot_be_trained_on_is_refused(device: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        MetaModel.fit(dataset(TS[:4]), device=device)
+    assert "\n" not in str(caught.value)
+
+
 def test_tasks_on_which_all_is_the_same_are_left_out_and_counted() -> None:
     trials, tasks = evaluated([0.1, 0.2, 0.3], 25)
     constant = trials["task_id"].eq("t1")
