@@ -189,6 +189,7 @@ def test_what_is_not_installed_is_not_suggested(iris: Path, tmp_path: Path, run:
     assert code == 0, err
     told = json.loads(out)["suggestions"]
     assert {suggestion["learner"] for suggestion in told} == {"svc"}
+    assert f"knows no more than {len(told)} configurations to suggest" in err.replace("\n", " ")
 
 
 def test_suggest_leaves_torch_alone(iris: Path, tiny: Path) -> None:

@@ -47,6 +47,8 @@ def command(
     configs = _usable(known, describe(data.X, data.y, data.task), chosen.space, n)
     if not configs:
         raise ValueError(f"the model {model} knows {chosen.name!r} only in part; use tune")
+    if len(configs) < n:
+        note(f"the model {model} knows no more than {len(configs)} configurations to suggest")
     if as_json:
         report = {
             "task": data.task,
