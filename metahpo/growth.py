@@ -202,11 +202,8 @@ def _worth_remembering(pool: Codes, trials: Candidates, y: Array) -> list[int]:
 def _with_task(known: Array, new: list[int], pool: Codes, trials: Codes, residual: Array) -> Array:
     """Add the rows of `new` trials, and the column of a task that differs by `residual`."""
     keys = trials.row_keys
-    rows = {key: row for row, key in enumerate([*pool.row_keys, *(keys[i] for i in new)])}
-    places = np.array([rows.get(key, -1) for key in keys])
-    kept = places >= 0
-    alone = np.zeros(kept.sum(), dtype=np.intp)
-    own = memory(places[kept], alone, residual[kept], (len(rows), 1))
+    remembered = [*pool.row_keys, *(keys[i] for i in new)]
+    own = memory(remembered, keys, np.zeros(len(keys), dtype=np.intp), residual, 1)
     earlier = np.pad(known, ((0, len(new)), (0, 0)))
     return np.concatenate([earlier, own], axis=1)
 

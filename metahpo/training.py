@@ -181,14 +181,10 @@ def _memory(
     pool: Codes,
 ) -> Array:
     """Return what each task's trials showed beyond its features, at the pool: (pool, T)."""
-    rows = {key: row for row, key in enumerate(pool.row_keys)}
     explained = np.concatenate(
         [own @ weights for own, weights in zip(phi, prior.weights, strict=True)]
     )
-    places = np.array([rows.get(key, -1) for key in codes.row_keys])
-    kept = places >= 0
-    shape = len(pool), len(phi)
-    return memory(places[kept], owner[kept], (z - explained)[kept], shape)
+    return memory(pool.row_keys, codes.row_keys, owner, z - explained, len(phi))
 
 
 def _pool(md: MetaDataset, scores: Mapping[str, Array]) -> list[Config]:

@@ -195,8 +195,9 @@ def test_every_round_of_expectation_maximisation_raises_the_likelihood() -> None
 
 
 def test_a_task_remembers_the_mean_of_what_it_tried_again_and_again() -> None:
-    rows, tasks = np.array([0, 2, 0, 2]), np.array([0, 0, 0, 1])
-    found = memory(rows, tasks, np.array([1.0, 5.0, -3.0, 7.0]), (3, 2))
+    tried, tasks = [b"a", b"c", b"a", b"c", b"d"], np.array([0, 0, 0, 1, 1])
+    residual = np.array([1.0, 5.0, -3.0, 7.0, 9.0])
+    found = memory([b"a", b"b", b"c"], tried, tasks, residual, 2)
     assert found.tolist() == [[-1.0, 0.0], [0.0, 0.0], [5.0, 7.0]]
 
 

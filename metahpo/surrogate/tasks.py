@@ -20,7 +20,7 @@ C      (F, F)      covariance of the weights over tasks
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -85,29 +85,38 @@ class TaskPrior:
 
 
 def memory(
-    rows: NDArray[np.intp], tasks: NDArray[np.intp], residual: Array, shape: tuple[int, int]
+    remembered: Sequence[bytes],
+    tried: Sequence[bytes],
+    tasks: NDArray[np.intp],
+    residual: Array,
+    n_tasks: int,
 ) -> Array:
     """Return what tasks remember: how much they differ where they tried it, on average.
 
     Parameters
     ----------
-    rows, tasks : ndarray of int, shape (n,)
-        Which of the configurations that are remembered a trial was of, and of which task.
+    remembered, tried : sequence of bytes
+        The names of the m configurations that are remembered, and of those of the n trials.
+    tasks : ndarray of int, shape (n,)
+        Which task each trial was of.
     residual : ndarray, shape (n,)
         By how much its z differed from what the features say.
-    shape : (int, int)
-        How many configurations, and tasks.
+    n_tasks : int
 
     Returns
     -------
-    ndarray of that shape
+    ndarray, shape (m, n_tasks)
         Zero where a task has tried nothing.
     """
-    total, times = np.zeros(shape), np.zeros(shape)
-    np.add.at(total, (rows, tasks), residual)
-    np.add.at(times, (rows, tasks), 1)
-    remembered: Array = total / np.maximum(times, 1)
-    return remembered
+    rows = {key: row for row, key in enumerate(remembered)}
+    places = np.array([rows.get(key, -1) for key in tried])
+    kept = places >= 0
+    at = places[kept], tasks[kept]
+    total, times = np.zeros((2, len(remembered), n_tasks))
+    np.add.at(total, at, residual[kept])
+    np.add.at(times, at, 1)
+    mean: Array = total / np.maximum(times, 1)
+    return mean
 
 
 def fit_task_prior(
