@@ -408,9 +408,7 @@ def test_expected_improvement_is_the_integral_it_stands_for(study: Study) -> Non
         )
         return max(0.0, float(new[i] - tried.max()))
 
-    now = np.array([weights[[c.task == t for c in components]].sum() for t in range(3)])
-    before = now.sum() * np.exp(study.log_relevance)
-    copies = (6 * now + 20 * before) / 26  # by the trials, and as it was before them
+    copies = [weights[[c.task == t for c in components]].sum() for t in range(3)]
     for i in range(4):
         deviating = sum(
             weight * improved(c, i)

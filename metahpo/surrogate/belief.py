@@ -48,8 +48,7 @@ _HALVINGS = 40
 _LEAST_WEIGHT = 1e-300  # of a component: the logarithm of 0 has no gradient
 _COPY = 0.3  # probability that the task is a copy of a training task; what is tried in common
 _DOUBT = 1.3  # times the deviation that is believed: scores lie farther out, above all late
-_COPIES = 256  # training tasks, the likeliest, of which that is thought
-_FIRST_THOUGHT = 20.0  # trials' worth of what was thought before them, of which that is
+_COPIES = 32  # training tasks, the likeliest, of which that is thought
 _LOST = 1e-3  # probability that hypotheses left out at candidates may have, and components again
 _MOST = 128  # components of each kind, of transfer or null, whatever is lost
 
@@ -71,7 +70,6 @@ class Posterior:
     weight: Tensor  # (B, k)
     residual: Tensor  # (B, k, n): L^-1 (y - a - b M)
     task_weight: Tensor  # (B, T + 1) of the whole mixture
-    relevance: Tensor  # (B, T) what was thought of the training tasks before the trials
     there: Tensor  # (B, n) which trials there are
     foretold: Tensor
     """(B,): share of the scores' variation over the trials that the training tasks tell."""
@@ -248,13 +246,9 @@ class Posterior:
     def _improvement_on_copies(self, new: View, bends: Tensor) -> Tensor:
         """Return what candidates add if the task is a copy of a training task: (B, m).
 
-        The next pick of a greedy portfolio over the training tasks, by their weights: as they are
-        now, and as they were before, so that trials which mislead are found out.
+        The next pick of a greedy portfolio over the training tasks, by their weights.
         """
-        now = self.task_weight[:, :-1]
-        before = self.relevance * now.sum(1, keepdim=True)
-        stays = (_FIRST_THOUGHT / (_FIRST_THOUGHT + self.n))[:, None]
-        of_tasks = (1 - stays) * now + stays * before
+        of_tasks = self.task_weight[:, :-1]
         weight, kept = of_tasks.topk(min(_COPIES, of_tasks.shape[1]), dim=1)
         tried = self.at.mean.masked_fill(~self.there[..., None], -torch.inf).amax(1)  # (B, T)
         z = new.mean.gather(2, kept[:, None].expand(-1, new.mean.shape[1], -1))  # (B, m, c)
@@ -300,7 +294,6 @@ def condition(told: Told, *kinds: Weighed) -> Posterior:
         whiten=torch.cat([kind.whiten for kind in likeliest], dim=1),
         ones=torch.cat([kind.ones for kind in likeliest], dim=1),
         task_weight=task_weight,
-        relevance=told.log_relevance.exp(),
         there=told.there,
         foretold=_foretold(told, kept["task"], kept["scale"], kept["weight"]),
         **kept,
