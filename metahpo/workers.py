@@ -24,6 +24,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from metahpo.search import MetaSearchCV
+from metahpo.search.interrupts import kept_interrupts
 from metahpo.search.run import Callback
 from metahpo.search.stored import finished, quiet
 
@@ -131,8 +132,9 @@ def _run(
         running = list(workers)
         while running:
             try:
-                wait([worker.sentinel for worker in running], timeout=LOOK_SECONDS)
-                watch.look()
+                with kept_interrupts():
+                    wait([worker.sentinel for worker in running], timeout=LOOK_SECONDS)
+                    watch.look()
             except KeyboardInterrupt:
                 interrupted = True
                 for worker in running:

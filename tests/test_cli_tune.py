@@ -194,8 +194,10 @@ def test_a_study_that_goes_on_begins_with_the_best_it_has(
     assert [line for line in lines(5) if "best" in line] == then
 
 
-def test_ctrl_c_keeps_the_best_so_far(tuning: Tuning) -> None:
-    code, out, err = tuning.interrupted(signal.SIGINT, "--trials", "200")
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_keeps_the_best_so_far(tuning: Tuning, asked: signal.Signals) -> None:
+    """So does the signal that a cluster's scheduler sends before it kills."""
+    code, out, err = tuning.interrupted(asked, "--trials", "200")
     assert code == 0, err
     n_done = len(tuning.finished())
     assert 2 <= n_done < 200

@@ -1,4 +1,4 @@
-"""Ctrl-C while scikit-learn's perceptrons train, which take it for an early end of training."""
+"""Ctrl-C where it is caught: scikit-learn's perceptrons take it for an early end of training."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from searching import small_frame, small_table
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -54,7 +54,7 @@ def ctrl_c(in_fit: int, warning: Literal["ignore", "error"] = "ignore") -> Itera
         yield
 
 
-def search(storage: str | None = None) -> MetaSearchCV:
+def search(storage: str | None = None, **options: Any) -> MetaSearchCV:
     return MetaSearchCV(
         make_pipeline(StandardScaler(), MLPClassifier(**TALKATIVE)),
         {"mlpclassifier__alpha": FloatDistribution(1e-4, 1e-1, log=True)},
@@ -63,6 +63,7 @@ def search(storage: str | None = None) -> MetaSearchCV:
         model=MetaModel.blank(),
         storage=storage,
         study_name="s",
+        **options,
     )
 
 
@@ -89,6 +90,55 @@ def test_where_nothing_is_to_go_on_with_it_is_passed_on(in_fit: int) -> None:
     with pytest.raises(KeyboardInterrupt), ctrl_c(in_fit):
         search().fit(X, Y)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_between_the_trials_it_is_kept_until_it_does_no_harm() -> None:
+    """Raised while a storage works or a package is imported, it breaks them."""
+    unbroken = []
+
+    def press(study: optuna.Study, trial: FrozenTrial) -> None:
+        signal.raise_signal(signal.SIGINT)
+        unbroken.append(trial.number)
+
+    with pytest.warns(UserWarning, match="interrupted after 1 trials"):
+        stopped = search(callbacks=[press]).fit(X, Y)
+    assert unbroken == [0]
+    assert len(stopped.cv_results_["params"]) == 1
+
+
+def test_pressed_again_it_is_not_kept() -> None:
+    def press_twice(study: optuna.Study, trial: FrozenTrial) -> None:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+        raise AssertionError("not interrupted")
+
+    with pytest.warns(UserWarning, match="interrupted after 1 trials"):
+        search(callbacks=[press_twice]).fit(X, Y)
+
+
+class Pressing(MLPClassifier):
+    """Ctrl-C comes while the parameters of the second trial are set, before anything is fitted."""
+
+    trials = 0
+
+    def set_params(self, **params: Any) -> Pressing:
+        Pressing.trials += 1
+        if Pressing.trials == 2:
+            signal.raise_signal(signal.SIGINT)
+        return super().set_params(**params)
+
+
+def test_kept_before_a_fit_it_keeps_that_from_beginning(tmp_path: Path) -> None:
+    storage, chosen = (
+        f"sqlite:///{tmp_path / 'study.db'}",
+        [("mlpclassifier", Pressing(max_iter=4))],
+    )
+    with pytest.warns(UserWarning, match="interrupted after 1 trials"):
+        search(storage).set_params(estimator__steps=chosen).fit(X, Y)
+    study = optuna.load_study(study_name="s", storage=storage)
+    states = [trial.state for trial in study.trials]
+    assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.WAITING]
+    assert study.trials[2].system_attrs["fixed_params"] == study.trials[1].params
 
 
 def test_the_default_is_not_scored_by_what_is_half_trained(tmp_path: Path) -> None:

@@ -82,8 +82,8 @@ def command(
 ) -> None:
     """Tune a learner on a table, [bold]starting from experience[/].
 
-    Ctrl-C keeps the best so far; the same command goes on with a study that was stopped. The
-    same command elsewhere, with the same --storage, works on the same study.
+    Ctrl-C, or SIGTERM, keeps the best so far; the same command goes on with a study that was
+    stopped. The same command elsewhere, with the same --storage, works on the same study.
     """
     seconds = None if timeout is None else parse_duration(timeout)
     if trials is None and seconds is None:
@@ -95,6 +95,7 @@ def command(
     from metahpo.catalogue import resolve_learner
     from metahpo.collect.plan import DEFAULT_METRIC
     from metahpo.metamodel import DEFAULT, MetaModel
+    from metahpo.search.interrupts import requests_as_interrupts
     from metahpo.tables import read_table
     from metahpo.tuning import Tuning
     from metahpo.workers import SharedStudy, search_together
@@ -109,7 +110,7 @@ def command(
     folder = _writable(out_folder or Path("metahpo-tune", name))
     tuning = Tuning(data, chosen, metric or DEFAULT_METRIC[data.task], cv, seed, jobs, model)
     where = storage or _sqlite(folder), study_name or name
-    with _told_if_stopped(), TrialMeter(trials, tuning.metric) as meter:
+    with _told_if_stopped(), requests_as_interrupts(), TrialMeter(trials, tuning.metric) as meter:
         if workers == 1:
             search = tuning.search(trials, seconds, *where, [meter])
         else:

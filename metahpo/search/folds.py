@@ -49,9 +49,10 @@ class CrossValidation:
 
     def __call__(self, estimator: Any) -> list[Fold]:
         """Fit and score clones of the estimator, one a fold."""
-        folds: list[Fold] = Parallel(n_jobs=self.n_jobs)(
-            delayed(self._fold)(clone(estimator), split) for split in self.splits
-        )
+        with heeded_interrupts():  # while it waits for folds in other processes, too
+            folds: list[Fold] = Parallel(n_jobs=self.n_jobs)(
+                delayed(self._fold)(clone(estimator), split) for split in self.splits
+            )
         return folds
 
     def _fold(self, estimator: Any, split: Split) -> Fold:

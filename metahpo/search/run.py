@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sklearn.base import clone
 
 from metahpo.search.folds import CrossValidation, Fold, mean_score, metrics_of
+from metahpo.search.interrupts import kept_interrupts
 from metahpo.search.pipeline import Plan
 from metahpo.search.scoring import SINGLE, tuned_metric
 from metahpo.search.stored import claim, finished, requeue, suggest, take_up
@@ -90,13 +91,14 @@ def run_study(
 
     def after_trial(study: Study, trial: FrozenTrial) -> None:
         take_up(study)
-        if enough():
+        if enough() or interrupted():
             study.stop()
 
     if enough():
         return
     try:
-        study.optimize(objective, timeout=timeout, callbacks=[*callbacks, after_trial])
+        with kept_interrupts() as interrupted:
+            study.optimize(objective, timeout=timeout, callbacks=[*callbacks, after_trial])
     except KeyboardInterrupt:
         if not any(_succeeded(trial) for trial in finished(study)):
             raise
