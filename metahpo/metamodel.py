@@ -27,6 +27,7 @@ from metahpo.rehearsal import (
     foretold_seconds,
     learned_adaptation,
     learned_calibration,
+    paying_steps,
     split,
 )
 from metahpo.space import Codes, Config, Space
@@ -110,9 +111,9 @@ class MetaModel:
     ) -> MetaModel:
         """Train on past evaluations.
 
-        The model is trained twice: on all tasks, and on four fifths of them. The rest teaches how
-        to adapt to a study's trials and how far scores lie from what is foretold of them, and
-        measures what the ``card`` reports.
+        The model is trained twice: on all tasks, and on four fifths of them. The rest tells for
+        how long training pays, teaches how to adapt to a study's trials and how far scores lie
+        from what is foretold of them, and measures what the ``card`` reports.
 
         Parameters
         ----------
@@ -129,15 +130,16 @@ class MetaModel:
         ValueError
             If no task has two different scores.
         """
-        where = resolve_device(device)
+        where, known = resolve_device(device), varied(md)
+        parts = split(known, seed=seed)
+        steps = None if parts is None else paying_steps(*parts, options, device=where, seed=seed)
 
         def trained(part: MetaDataset) -> MetaModel:
-            learned = train(part, device=where, seed=seed, options=options)
+            learned = train(part, device=where, seed=seed, options=options, steps=steps)
             return cls(md.space, md.direction, md.metric, learned, card={})
 
-        known = varied(md)
         card = {**origin(known, md), "held_out": None, "seconds": None, "seed": seed}
-        model, parts = trained(known), split(known, seed=seed)
+        model = trained(known)
         if parts is None:
             return replace(model, card=card)
         rehearsing, held = trained(parts[0]), parts[1]

@@ -13,8 +13,9 @@ from scipy.special import comb
 from metahpo.metadataset import MetaDataset
 from metahpo.portfolio import greedy_portfolio
 from metahpo.surrogate.calibration import Calibration, Look, learn_calibration, rehearse
-from metahpo.surrogate.features import Floats
-from metahpo.training import oriented_scores, seconds_of
+from metahpo.surrogate.features import FeatureOptions, Floats
+from metahpo.surrogate.stopping import steps_that_pay
+from metahpo.training import oriented_scores, ranked, seconds_of
 
 if TYPE_CHECKING:
     from metahpo.metamodel import MetaModel
@@ -48,6 +49,21 @@ def split(md: MetaDataset, *, seed: int) -> tuple[MetaDataset, MetaDataset] | No
         md.subset(t for t in md.task_ids if groups[t] not in held),
         md.subset(t for t in md.task_ids if groups[t] in held),
     )
+
+
+def paying_steps(
+    own: MetaDataset,
+    held: MetaDataset,
+    options: FeatureOptions | None = None,
+    *,
+    device: str,
+    seed: int,
+) -> int | None:
+    """Return for how many steps it pays to train on scores; None where options say how many."""
+    options = options or FeatureOptions()
+    if options.steps is not None:
+        return None
+    return steps_that_pay(ranked(own), ranked(held), options=options, device=device, seed=seed)
 
 
 def first_suggestions(model: MetaModel, held: MetaDataset) -> dict[str, Any] | None:

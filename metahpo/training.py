@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from metahpo.surrogate.cost import CostHead, fit_cost
 from metahpo.surrogate.features import FeatureNet, FeatureOptions, train_features
 from metahpo.surrogate.relevance import Relevance, fit_relevance
 from metahpo.surrogate.scores import KNOTS, gaussian_ranks, profile, spread
+from metahpo.surrogate.stopping import Ranked
 from metahpo.surrogate.tasks import TaskPrior, fit_task_prior, memory
 
 Array = NDArray[np.float64]
@@ -70,7 +71,12 @@ class Experience:
 
 
 def train(
-    md: MetaDataset, *, device: str, seed: int, options: FeatureOptions | None = None
+    md: MetaDataset,
+    *,
+    device: str,
+    seed: int,
+    options: FeatureOptions | None = None,
+    steps: int | None = None,
 ) -> Experience:
     """Train on the evaluations of tasks that each have two different scores.
 
@@ -82,21 +88,21 @@ def train(
         As from :func:`resolve_device`.
     seed : int
     options : FeatureOptions, optional
+    steps : int, optional
+        Of training on the scores, where `options` leave that open.
     """
     scores = oriented_scores(md)
     codes = md.space.codes(md.trials)
-    X = network_inputs(md.space, codes)
-    counts = np.array([len(s) for s in scores.values()])
-    owner = np.repeat(np.arange(len(counts)), counts)
-    z = [gaussian_ranks(s) for s in scores.values()]
-    features = train_features(
-        X, owner, np.concatenate(z), options=options, device=device, seed=seed
-    )
-    phi = np.split(features(X).astype(float), np.cumsum(counts)[:-1])
-    prior = fit_task_prior(zip(phi, z, strict=True))
+    trials = ranked(md)
+    X, owner, z = trials.X, trials.task, np.concatenate(trials.z)
+    network = options or FeatureOptions()
+    network = replace(network, steps=network.steps or steps)
+    features = train_features(X, owner, z, options=network, device=device, seed=seed)
+    phi = [own for own, _ in trials.seen(features)]
+    prior = fit_task_prior(zip(phi, trials.z, strict=True))
     pool = _pool(md, scores)
     pool_codes = md.space.codes(pool)
-    remembered = _memory(codes, owner, np.concatenate(z), phi, prior, pool_codes)
+    remembered = _memory(codes, owner, z, phi, prior, pool_codes)
     pool_phi = features(network_inputs(md.space, pool_codes)).astype(float)
     responses = (prior.particles(pool_phi) + remembered).T  # (T, pool)
     return Experience(
@@ -110,6 +116,12 @@ def train(
         profiles=np.stack([profile(s) for s in scores.values()]),
         cost=fit_cost(X, owner, seconds_of(md), options=options, device=device, seed=seed),
     )
+
+
+def ranked(md: MetaDataset) -> Ranked:
+    """Return the evaluations as networks are trained on them."""
+    X = network_inputs(md.space, md.space.codes(md.trials))
+    return Ranked(X, [gaussian_ranks(scores) for scores in oriented_scores(md).values()])
 
 
 def varied(md: MetaDataset) -> MetaDataset:

@@ -22,13 +22,14 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from metahpo.surrogate import belief as belief_module
 from metahpo.surrogate.adaptation import RULE, STRAY, Adaptation
-from metahpo.surrogate.features import FeatureNet, FeatureOptions, train_features
+from metahpo.surrogate.features import FeatureNet, FeatureOptions, settled, train_features
 from metahpo.surrogate.hypotheses import NULL_PRIOR, Told, heaviest
 from metahpo.surrogate.kernels import matern52
 from metahpo.surrogate.null import NullFactors, null_hypotheses
 from metahpo.surrogate.relevance import Relevance, fit_relevance
 from metahpo.surrogate.scale import ScalePrior
 from metahpo.surrogate.scores import KNOTS, gaussian_ranks, profile, spread, told
+from metahpo.surrogate.stopping import Ranked, steps_that_pay
 from metahpo.surrogate.study import Prior, StudyBelief
 from metahpo.surrogate.tasks import TaskPrior, fit_task_prior, memory
 from metahpo.surrogate.worth import bends, expected_gain
@@ -139,6 +140,46 @@ def test_features_are_the_same_for_the_same_seed_and_survive_storage() -> None:
     np.testing.assert_array_equal(first(X), again(X))
     assert not np.allclose(first(X), other(X))
     np.testing.assert_array_equal(FeatureNet.from_tensors(first.tensors())(X), first(X))
+
+
+def test_features_do_not_depend_on_the_units_of_what_they_read() -> None:
+    rng = np.random.default_rng(0)
+    X, task = rng.random((200, 2)), np.repeat(np.arange(10), 20)
+    options = FeatureOptions(members=2, width=8, features=4, steps=50, batch=32)
+    moved = 20 * X - np.array([3.0, 70.0])
+    net, other = (train_features(x, task, X[:, 0] - X[:, 1], options=options) for x in (X, moved))
+    np.testing.assert_allclose(other(moved), net(X), atol=1e-2)
+
+
+def test_every_cycle_of_training_ends_with_what_training_for_so_long_gives() -> None:
+    rng = np.random.default_rng(0)
+    X, task = rng.random((60, 2)), np.repeat(np.arange(3), 20)
+    options = FeatureOptions(members=1, width=4, features=2, batch=8)
+    cycles = list(settled(X, task, X[:, 0], 2500, options=options, device="cpu", seed=1))
+    assert [steps for steps, _ in cycles] == [1000, 2000, 2500]
+    for steps, net in cycles:
+        whole = train_features(X, task, X[:, 0], options=replace(options, steps=steps), seed=1)
+        np.testing.assert_array_equal(whole(X), net(X))
+
+
+def rough_tasks(n_tasks: int, noise: float, seed: int) -> Ranked:
+    """Tasks that mix two waves, each with 40 configurations of its own."""
+    rng = np.random.default_rng(seed)
+    X = rng.random((n_tasks * 40, 1))
+    waves = np.column_stack([np.sin(25 * X[:, 0]), np.cos(25 * X[:, 0])]).reshape(n_tasks, 40, 2)
+    signal = (waves @ rng.normal(size=(n_tasks, 2, 1)))[..., 0]
+    return Ranked(X, list(signal + noise * rng.normal(size=signal.shape)))
+
+
+def test_training_goes_on_while_it_helps_on_tasks_held_out() -> None:
+    """What is rough takes long to learn; what is noise is learned by heart."""
+    options = FeatureOptions(members=1, width=32, features=8, batch=128)
+
+    def stopped(noise: float) -> int:
+        own, held = (rough_tasks(n, noise, seed=n) for n in (12, 6))
+        return steps_that_pay(own, held, options=options, device="cpu", seed=0)
+
+    assert stopped(noise=3.0) < stopped(noise=0.1)
 
 
 # ---------------------------------------------------------------------- tasks

@@ -24,7 +24,7 @@ SPACE = Space(
     {"depth": ("kind", ["deep"])},
     {"rate": 1.0, "share": 1.0, "kind": "plain"},
 )
-QUICK = FeatureOptions(members=2, width=24, features=12, steps=250, batch=128)
+QUICK = FeatureOptions(members=2, width=24, features=12, steps=400, batch=128)
 
 
 def score(config: Mapping[str, Any], t: float) -> float:

@@ -4,6 +4,10 @@ Multi-task regression: a network phi shared by all tasks, one linear head a task
 the tasks' Gaussian ranks. An ensemble's members are trained side by side and their features stand
 next to each other, so that one linear model on them is the ensemble.
 
+The learning rate falls to nothing and rises again in cycles, each as long as all before it: so one
+training has a settled network after 1000, 2000, 4000, ... steps, and can be stopped after each
+(Loshchilov & Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017).
+
 Notation
 --------
 ===== =================== ==================================================================
@@ -19,6 +23,7 @@ H     (E, tasks, F)       the heads, used in training only
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -29,6 +34,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 
+_CYCLE = 1000  # steps of the first cycle
+_STEPS = 1000  # where nothing says how many pay
+_MOST_STEPS = 8000  # where no error rises before
+_NARROW = 0.1  # an input's deviation at the least: what is nearly constant is not blown up
+
 
 @dataclass(frozen=True)
 class FeatureOptions:
@@ -38,7 +48,8 @@ class FeatureOptions:
     width: int = 64
     depth: int = 2
     features: int = 32
-    steps: int = 2000
+    steps: int | None = None
+    """Of training; None for as many as pay on tasks held out, where there are enough of them."""
     batch: int = 512
     learning_rate: float = 6e-3
     weight_decay: float = 1e-4
@@ -117,13 +128,37 @@ def train_features(
     z : ndarray of float, shape (n,)
         Gaussian ranks of the scores.
     options : FeatureOptions, optional
+        1000 steps where they leave that open.
     device : str, default="cpu"
         Where torch trains.
     seed : int, default=0
     """
+    options = options or FeatureOptions()
+    *_, (_, net) = settled(
+        X, task, z, options.steps or _STEPS, options=options, device=device, seed=seed
+    )
+    return net
+
+
+def settled(
+    X: Array,
+    task: NDArray[np.int64],
+    z: Array,
+    steps: int = _MOST_STEPS,
+    *,
+    options: FeatureOptions,
+    device: str,
+    seed: int,
+) -> Iterator[tuple[int, FeatureNet]]:
+    """Train as :func:`train_features` does, and yield the network at the end of each cycle.
+
+    Yields
+    ------
+    (int, FeatureNet)
+        With the number of steps so far; lastly after `steps`.
+    """
     import torch
 
-    options = options or FeatureOptions()
     generator = torch.Generator().manual_seed(seed)
     n_tasks = int(task.max()) + 1
     sizes = [X.shape[1], *[options.width] * options.depth, options.features]
@@ -135,27 +170,45 @@ def train_features(
         p.to(device).requires_grad_() for p in [*weights, *biases, heads / options.features**0.5]
     ]
     layers = len(shapes)
-    data = torch.as_tensor(X, dtype=torch.float32, device=device)
+    centre, width = X.mean(0), np.maximum(X.std(0), _NARROW)
+    data = torch.as_tensor((X - centre) / width, dtype=torch.float32, device=device)
     target = torch.as_tensor(z, dtype=torch.float32, device=device)
     owner = torch.as_tensor(task, device=device)
     optimizer = torch.optim.AdamW(
         parameters, lr=options.learning_rate, weight_decay=options.weight_decay
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, options.learning_rate, total_steps=options.steps, pct_start=0.1
-    )
-    for _ in range(options.steps):
-        rows = torch.randint(len(X), (options.members, options.batch), generator=generator)
-        rows = rows.to(device)
-        hidden = data[rows]  # (E, batch, d)
-        for weight, bias in zip(parameters[:layers], parameters[layers:-1], strict=True):
-            hidden = torch.tanh(hidden @ weight + bias[:, None])
-        members = torch.arange(options.members, device=device)[:, None]
-        head = parameters[-1][members, owner[rows]]  # (E, batch, F)
-        loss = ((hidden * head).sum(-1) - target[rows]).square().mean(1).sum()
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        schedule.step()
-    trained = [p.detach().cpu().numpy().astype(float) for p in parameters[:-1]]
-    return FeatureNet(tuple(trained[:layers]), tuple(trained[layers:]))
+    for start, end in pairwise(_ends(steps)):
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, options.learning_rate, total_steps=end - start, pct_start=0.1
+        )
+        for _ in range(start, end):
+            rows = torch.randint(len(X), (options.members, options.batch), generator=generator)
+            rows = rows.to(device)
+            hidden = data[rows]  # (E, batch, d)
+            for weight, bias in zip(parameters[:layers], parameters[layers:-1], strict=True):
+                hidden = torch.tanh(hidden @ weight + bias[:, None])
+            members = torch.arange(options.members, device=device)[:, None]
+            head = parameters[-1][members, owner[rows]]  # (E, batch, F)
+            loss = ((hidden * head).sum(-1) - target[rows]).square().mean(1).sum()
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            schedule.step()
+        trained = [p.detach().cpu().numpy().astype(float) for p in parameters[:-1]]
+        yield end, _undone(trained[:layers], trained[layers:], centre, width)
+
+
+def _undone(
+    weights: Sequence[Array], biases: Sequence[Array], centre: Array, width: Array
+) -> FeatureNet:
+    """Return the network that takes as they stand the inputs that it was trained on in units."""
+    first = weights[0] / width[:, None]
+    return FeatureNet((first, *weights[1:]), (biases[0] - centre @ first, *biases[1:]))
+
+
+def _ends(steps: int) -> list[int]:
+    """Return where cycles end, 0 first: each doubles the steps so far."""
+    ends = [0, min(_CYCLE, steps)]
+    while ends[-1] < steps:
+        ends.append(min(2 * ends[-1], steps))
+    return ends
