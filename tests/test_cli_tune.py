@@ -256,6 +256,20 @@ def test_a_stored_study_is_not_mistaken_for_another(tuning: Tuning) -> None:
     assert "error: the study 'table-svc' has the direction minimize" in err
 
 
+def test_what_was_found_on_one_target_is_not_overwritten_by_another(tuning: Tuning) -> None:
+    code, _, err = tuning.run("--trials", "1", "--out", "mine")
+    assert code == 0, err
+    found = (tuning.folder / "mine" / "best.json").read_text()
+    code, out, err = tuning.run("--trials", "1", "--out", "mine", "--target", "member")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1] == (
+        "error: mine holds the result of svc on 'table.csv', target 'left'; choose another --out"
+    )
+    assert (tuning.folder / "mine" / "best.json").read_text() == found
+    code, _, err = tuning.run("--trials", "2", "--out", "mine")
+    assert code == 0, err
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("2h", 7200)]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
 import re
@@ -108,6 +109,7 @@ def command(
         check_known(chosen, MetaModel.load(model), model)
     name = f"{table.stem}-{chosen.name}"
     folder = _writable(out_folder or Path("metahpo-tune", name))
+    _keep_others(folder, data, chosen.name)
     tuning = Tuning(data, chosen, metric or DEFAULT_METRIC[data.task], cv, seed, jobs, model)
     where = storage or _sqlite(folder), study_name or name
     with _told_if_stopped(), requests_as_interrupts(), TrialMeter(trials, tuning.metric) as meter:
@@ -157,6 +159,20 @@ def _writable(folder: Path) -> Path:
     if not os.access(folder, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
     return folder
+
+
+def _keep_others(folder: Path, table: LabelledTable, learner: str) -> None:
+    """Refuse a folder that holds what came of another study, which would be overwritten."""
+    try:
+        found = json.loads((folder / "best.json").read_text(encoding="utf-8"))
+        other = found["searched"], found["data"], found["target"]
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return  # nothing that was written here
+    if other != (learner, table.name, table.target):
+        raise ValueError(
+            f"{folder} holds the result of {other[0]} on {other[1]!r}, target {other[2]!r}; "
+            "choose another --out"
+        )
 
 
 def _sqlite(folder: Path) -> str:

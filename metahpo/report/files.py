@@ -29,6 +29,7 @@ def write_best(result: TuningResult, path: Path) -> None:
         "data": result.table.name,
         "target": result.table.target,
         "task": result.table.task,
+        "searched": result.learner.name,
         "metric": result.metric,
         "score": best.score,
         "default_score": None if math.isnan(default) else default,
