@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,27 +28,32 @@ _CAP = 5.0  # the largest regret that enters a mean: beyond, a trial is simply b
 _HELD_OUT = 0.2  # share of the tasks that are held out
 _MOST_HELD_OUT = 100  # more hardly tell more, and each is held against every training task
 _ROWS = 500  # a held-out task's evaluations that are learned from, at most
-_REHEARSED = 24  # tasks on which studies are played, each as long as tuning it takes
+_REHEARSED = 60  # tasks on which studies are played, each as long as tuning it takes
 
 
-def split(md: MetaDataset, *, seed: int) -> tuple[MetaDataset, MetaDataset] | None:
+def splits(md: MetaDataset, *, seed: int) -> list[tuple[MetaDataset, MetaDataset]]:
     """Divide the tasks into those to train on and those held out, families whole.
 
     Returns
     -------
-    (MetaDataset, MetaDataset) or None
-        None where there are too few.
+    list of (MetaDataset, MetaDataset)
+        As many divisions, each with others held out, as it takes to rehearse on enough tasks, or
+        as there are; none where there are too few tasks.
     """
     groups = _families(md)
     names = sorted(set(groups.values()))
     n_held = min(round(_HELD_OUT * len(names)), _MOST_HELD_OUT)
     if n_held == 0 or len(names) - n_held < 2:
-        return None
-    held = set(np.random.default_rng(seed).permutation(names)[:n_held])
-    return (
-        md.subset(t for t in md.task_ids if groups[t] not in held),
-        md.subset(t for t in md.task_ids if groups[t] in held),
-    )
+        return []
+    drawn = np.random.default_rng(seed).permutation(names)
+    parts: list[tuple[MetaDataset, MetaDataset]] = []
+    for start in range(0, len(names) - n_held + 1, n_held):
+        held = set(drawn[start : start + n_held])
+        own = md.subset(t for t in md.task_ids if groups[t] not in held)
+        parts.append((own, md.subset(t for t in md.task_ids if groups[t] in held)))
+        if sum(len(out.task_ids) for _, out in parts) >= _REHEARSED:
+            break
+    return parts
 
 
 def paying_steps(
@@ -136,8 +141,16 @@ def learned_adaptation(
     return {} if learned is None else learned.tensors()
 
 
-def learned_calibration(model: MetaModel, held: MetaDataset, *, seed: int) -> Calibration | None:
+def learned_calibration(
+    rehearsals: Iterable[tuple[MetaModel, MetaDataset]], *, seed: int
+) -> Calibration | None:
     """Learn on tasks held out where scores lie in what is foretold of them.
+
+    Parameters
+    ----------
+    rehearsals : iterable of (MetaModel, MetaDataset)
+        Models, each with tasks that it was not trained on.
+    seed : int
 
     Returns
     -------
@@ -145,12 +158,13 @@ def learned_calibration(model: MetaModel, held: MetaDataset, *, seed: int) -> Ca
         None from too few tasks.
     """
     rng = np.random.default_rng(seed)
-    chosen = set(rng.permutation(held.task_ids)[:_REHEARSED])
     looks: list[list[Look]] = []
-    for task in _tasks(held.subset(t for t in held.task_ids if t in chosen)):
-        seen = _seen(model, *task, rng)
-        played = rehearse(seen.prior, seen.phi, seen.X, seen.y, seen.utility, rng)
-        looks.append(list(played))
+    for model, held in rehearsals:
+        chosen = set(rng.permutation(held.task_ids)[: _REHEARSED - len(looks)])
+        for task in _tasks(held.subset(t for t in held.task_ids if t in chosen)):
+            seen = _seen(model, *task, rng)
+            played = rehearse(seen.prior, seen.phi, seen.X, seen.y, seen.utility, rng)
+            looks.append(list(played))
     return learn_calibration(looks)
 
 

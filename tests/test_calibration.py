@@ -4,12 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import norm
 from valleys import SPACE, dataset, quick_fit, score
 
-from metahpo import MetaModel, MetaOptimizer
+from metahpo import MetaDataset, MetaModel, MetaOptimizer
+from metahpo.rehearsal import splits
 from metahpo.surrogate.calibration import LEVELS, Calibration, Look, learn_calibration
 
 Array = NDArray[np.float64]
@@ -71,6 +73,24 @@ def test_little_teaches_nothing() -> None:
     assert Calibration.from_tensors({}) is None
     few = quick_fit(dataset(np.linspace(0.1, 0.9, 12).tolist(), n=12))  # too small to be played
     assert few.experience.calibration is None
+
+
+@pytest.mark.parametrize(("n_tasks", "n_splits"), [(6, 3), (40, 5), (120, 3), (320, 1)])
+def test_where_tasks_are_few_each_is_held_out_in_its_turn(n_tasks: int, n_splits: int) -> None:
+    """Together at least sixty, or all of them; families stay whole, here each of two tasks."""
+    plain = dataset(np.linspace(0.1, 0.9, n_tasks).tolist(), n=3)
+    family = {task: f"family {i // 2}" for i, task in enumerate(plain.task_ids)}
+    info = pd.DataFrame({"family": pd.Series(family)})
+    md = MetaDataset.from_frames(plain.trials, plain.tasks, space=SPACE, metric="score", info=info)
+    parts = splits(md, seed=0)
+    assert len(parts) == n_splits
+    held = [task for _, out in parts for task in out.task_ids]
+    assert len(held) == len(set(held)) >= min(60, n_tasks)
+    for own, out in parts:
+        assert sorted([*own.task_ids, *out.task_ids]) == sorted(md.task_ids)
+        assert not {family[task] for task in own.task_ids} & {
+            family[task] for task in out.task_ids
+        }
 
 
 def test_few_tasks_teach_less_than_many() -> None:
