@@ -27,7 +27,7 @@ types: .venv/ready
 
 # the sampler promises to run on Optuna 4 as well as on the version in constraints.txt
 .venv/optuna4: .venv/ready
-	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ optuna==4.9.0
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ optuna==4.3.0
 	touch $@
 
 clean:

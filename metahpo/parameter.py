@@ -110,10 +110,12 @@ class Number:
         missing = np.isnan(levels)
         if missing.any() and (strange := missing & column.notna().to_numpy()).any():
             raise ValueError(f"{self.name}={column[strange].iloc[0]!r}; a number is needed")
-        inside = np.abs(self._unit(levels) - 0.5) <= 0.5 + _SLACK
+        low, high = self.distribution.low, self.distribution.high
+        # of a narrow range, logarithms are too rough to say that an end lies within
+        inside = (low <= levels) & (levels <= high)
+        inside |= np.abs(self._unit(levels) - 0.5) <= 0.5 + _SLACK
         outside = levels[~inside & ~missing]
         if len(outside):
-            low, high = self.distribution.low, self.distribution.high
             raise ValueError(f"{self.name}={outside[0]:.10g} is outside [{low}, {high}]")
         return levels
 

@@ -386,10 +386,10 @@ def test_is_as_silent_as_asked(
 class Fragile(DecisionTreeClassifier):
     """A tree that cannot be fitted at some depths."""
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Fragile:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, check_input: bool = True) -> Fragile:
         if self.max_depth % 2:
             raise RuntimeError(f"depth {self.max_depth} is odd")
-        return super().fit(X, y, sample_weight)
+        return super().fit(X, y, sample_weight, check_input)
 
 
 DEPTH = {"max_depth": IntDistribution(1, 8)}
