@@ -8,8 +8,8 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/metahpo demo --out demo
 
-test: .venv/ready .venv/optuna4 lint types
-	PYTHONPATH=.venv/optuna4 $(BIN)/python -m pytest tests/test_sampler.py
+test: .venv/ready .venv/optuna-4.3.0 lint types
+	PYTHONPATH=.venv/optuna-4.3.0 $(BIN)/python -m pytest tests/test_sampler.py
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/ready
@@ -26,7 +26,7 @@ types: .venv/ready
 	touch $@
 
 # the sampler promises to run on Optuna 4 as well as on the version in constraints.txt
-.venv/optuna4: .venv/ready
+.venv/optuna-4.3.0: .venv/ready
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ optuna==4.3.0
 	touch $@
 

@@ -137,6 +137,7 @@ class Tuning:
             code=self._code(self._place.own(best)),
             default_score=math.nan if default is None else default,
             command=command,
+            study=study.study_name,
         )
 
     # ------------------------------------------------------------------ what is searched

@@ -24,7 +24,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from metahpo.search import MetaSearchCV
-from metahpo.search.interrupts import kept_interrupts
+from metahpo.search.interrupts import kept_interrupts, requests_as_interrupts
 from metahpo.search.run import Callback
 from metahpo.search.stored import finished, quiet
 
@@ -195,6 +195,7 @@ def _work(
         quiet(True),
         threadpool_limits(max(1, cores // n_workers)),
         suppress(KeyboardInterrupt),  # the starting process tells of it
+        requests_as_interrupts(),
     ):
         search.run_trials(tuning.table.X, tuning.table.y)
 
@@ -212,7 +213,7 @@ def _die_with_parent() -> None:
 
 def _interrupt(worker: Any) -> None:
     if worker.is_alive():
-        os.kill(worker.pid, signal.SIGINT)
+        os.kill(worker.pid, signal.SIGTERM)  # which no shell has had it ignore
 
 
 def _reason(code: int) -> str:

@@ -256,15 +256,22 @@ def test_a_stored_study_is_not_mistaken_for_another(tuning: Tuning) -> None:
     assert "error: the study 'table-svc' has the direction minimize" in err
 
 
-def test_what_was_found_on_one_target_is_not_overwritten_by_another(tuning: Tuning) -> None:
+@pytest.mark.parametrize(
+    ("option", "other", "told"),
+    [
+        ("--target", "member", "target 'left' instead of 'member'"),
+        ("--study-name", "second", "study 'table-svc' instead of 'second'"),
+    ],
+)
+def test_what_was_found_is_not_overwritten_by_another_study(
+    tuning: Tuning, option: str, other: str, told: str
+) -> None:
     code, _, err = tuning.run("--trials", "1", "--out", "mine")
     assert code == 0, err
     found = (tuning.folder / "mine" / "best.json").read_text()
-    code, out, err = tuning.run("--trials", "1", "--out", "mine", "--target", "member")
+    code, out, err = tuning.run("--trials", "1", "--out", "mine", option, other)
     assert (code, out) == (2, "")
-    assert err.splitlines()[-1] == (
-        "error: mine holds the result of svc on 'table.csv', target 'left'; choose another --out"
-    )
+    assert err.splitlines()[-1] == f"error: mine holds a result with {told}; choose another --out"
     assert (tuning.folder / "mine" / "best.json").read_text() == found
     code, _, err = tuning.run("--trials", "2", "--out", "mine")
     assert code == 0, err

@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from metahpo import MetaModel, MetaSearchCV, learners
+from metahpo.search.interrupts import requests_as_interrupts
 from metahpo.tables import read_table
 from metahpo.tuning import DEFAULT_SCORE, Tuning
 
@@ -153,6 +154,25 @@ def test_the_default_is_not_scored_by_what_is_half_trained(tmp_path: Path) -> No
     assert DEFAULT_SCORE not in study.user_attrs
     tuning.score_default(study, failed)
     assert 0 < study.user_attrs[DEFAULT_SCORE] <= 1
+
+
+def test_sigterm_is_heeded_where_ctrl_c_is_ignored() -> None:
+    """As it is in what a script has started in the background."""
+
+    def press(study: optuna.Study, trial: FrozenTrial) -> None:
+        for asked in (signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(asked)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with (
+            pytest.warns(UserWarning, match="interrupted after 1 trials"),
+            requests_as_interrupts(),
+        ):
+            search(callbacks=[press]).fit(X, Y)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_who_answers_ctrl_c_otherwise_is_left_alone() -> None:

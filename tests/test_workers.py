@@ -158,12 +158,18 @@ def test_workers_end_with_the_process_that_started_them(tuning: Tuning) -> None:
     check_complete(trials_in(storage), tuning)
 
 
-def test_ctrl_c_keeps_what_the_workers_have(tuning: Tuning) -> None:
+@pytest.mark.parametrize("asked", ["Ctrl-C", "SIGTERM to all"])
+def test_ctrl_c_keeps_what_the_workers_have(tuning: Tuning, asked: str) -> None:
+    """So does a scheduler's request, which goes to every process of a job."""
     storage = f"journal:///{tuning.folder / 'study.log'}"
     options = ["--trials", "500", "--workers", "2", "--storage", storage]
     with tuning.start(*options) as process:
         os.kill(stopped_worker(process, storage), signal.SIGCONT)
-        process.send_signal(signal.SIGINT)
+        if asked == "Ctrl-C":
+            process.send_signal(signal.SIGINT)
+        else:
+            for one in [*psutil.Process(process.pid).children(), process]:
+                one.send_signal(signal.SIGTERM)
         _, err = process.communicate()
     assert process.returncode == 0, err
     assert "of 500 trials; the same command goes on" in err

@@ -25,6 +25,7 @@ from metahpo.cli.meter import TrialMeter
 if TYPE_CHECKING:
     from metahpo.report import TuningResult
     from metahpo.tables import LabelledTable
+    from metahpo.tuning import Tuning
 
 Trials = Annotated[
     int | None,
@@ -109,9 +110,9 @@ def command(
         check_known(chosen, MetaModel.load(model), model)
     name = f"{table.stem}-{chosen.name}"
     folder = _writable(out_folder or Path("metahpo-tune", name))
-    _keep_others(folder, data, chosen.name)
     tuning = Tuning(data, chosen, metric or DEFAULT_METRIC[data.task], cv, seed, jobs, model)
     where = storage or _sqlite(folder), study_name or name
+    _keep_others(folder, tuning, where[1])
     with _told_if_stopped(), requests_as_interrupts(), TrialMeter(trials, tuning.metric) as meter:
         if workers == 1:
             search = tuning.search(trials, seconds, *where, [meter])
@@ -161,16 +162,22 @@ def _writable(folder: Path) -> Path:
     return folder
 
 
-def _keep_others(folder: Path, table: LabelledTable, learner: str) -> None:
-    """Refuse a folder that holds what came of another study, which would be overwritten."""
+def _keep_others(folder: Path, tuning: Tuning, study: str) -> None:
+    """Refuse a folder that holds what came of a study of another name, table or learner."""
+    here = {
+        "data": tuning.table.name,
+        "target": tuning.table.target,
+        "searched": tuning.learner.name,
+        "study": study,
+    }
     try:
         found = json.loads((folder / "best.json").read_text(encoding="utf-8"))
-        other = found["searched"], found["data"], found["target"]
+        what = next((name for name, own in here.items() if found[name] != own), None)
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return  # nothing that was written here
-    if other != (learner, table.name, table.target):
+    if what is not None:
         raise ValueError(
-            f"{folder} holds the result of {other[0]} on {other[1]!r}, target {other[2]!r}; "
+            f"{folder} holds a result with {what} {found[what]!r} instead of {here[what]!r}; "
             "choose another --out"
         )
 

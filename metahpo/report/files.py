@@ -30,6 +30,7 @@ def write_best(result: TuningResult, path: Path) -> None:
         "target": result.table.target,
         "task": result.table.task,
         "searched": result.learner.name,
+        "study": result.study,
         "metric": result.metric,
         "score": best.score,
         "default_score": None if math.isnan(default) else default,

@@ -73,6 +73,8 @@ class TuningResult:
         Best score so far after each trial of other methods at the same budget, where measured.
     command : str, default=""
         What was typed.
+    study : str, default=""
+        Its name.
     """
 
     table: LabelledTable
@@ -88,6 +90,7 @@ class TuningResult:
     default_score: float
     baselines: Mapping[str, Sequence[float]] = field(default_factory=dict)
     command: str = ""
+    study: str = ""
 
     @cached_property
     def best(self) -> Tried:

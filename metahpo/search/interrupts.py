@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)  # where they raise KeyboardInterrupt
+
+
+@contextmanager
+def requests_as_interrupts() -> Iterator[None]:
+    """Take SIGTERM for Ctrl-C: a cluster's scheduler sends it some time before it kills.
+
+    So does a shell's ``kill``, also to what it has started in the background, where Ctrl-C is
+    ignored. Outside the main thread, which signals are delivered to, there is nothing to do.
+    """
+    with _handled({signal.SIGTERM: signal.default_int_handler}):
+        yield
 
 
 class _Kept:
@@ -28,8 +42,9 @@ def kept_interrupts() -> Iterator[Callable[[], bool]]:
     Raised in the midst of a storage's work, it leaves an SQLite file locked for as long as the
     traceback lives, or is lost in a finalizer; raised in the midst of an import, that package is
     of no use any more. Where something is fitted, which may take long, :func:`heeded_interrupts`
-    raises at once what has come or comes; so does a second Ctrl-C everywhere. Whoever has a
-    handler of their own is left alone, and elsewhere than in the main thread no signal comes.
+    raises at once what has come or comes; so does everywhere one that comes while one is kept.
+    Whoever has a handler of their own is left alone, and elsewhere than in the main thread no
+    signal comes.
 
     Yields
     ------
@@ -41,18 +56,16 @@ def kept_interrupts() -> Iterator[Callable[[], bool]]:
     KeyboardInterrupt
         At the end of the block, if it has come.
     """
-    before = signal.getsignal(signal.SIGINT)
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or before is not signal.default_int_handler:
-        yield lambda: False
-        return
-    handler = _Kept()
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield lambda: handler.came
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if handler.came:
+    kept = _Kept()
+    raising = [n for n in _INTERRUPTS if signal.getsignal(n) is signal.default_int_handler]
+    with _handled(dict.fromkeys(raising, kept)):
+        try:
+            yield lambda: kept.came
+        except Exception as error:
+            if kept.came:
+                raise KeyboardInterrupt from error
+            raise
+    if kept.came:
         raise KeyboardInterrupt
 
 
@@ -74,47 +87,43 @@ def heeded_interrupts() -> Iterator[None]:
     KeyboardInterrupt
         If one was raised inside by the signal, whatever became of it; at once, if one was kept.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    if isinstance(before, _Kept) and before.came:
-        raise KeyboardInterrupt
-    answer = signal.default_int_handler if isinstance(before, _Kept) else before
+    answers = {n: answer for n in _INTERRUPTS if callable(answer := signal.getsignal(n))}
     came = False
 
     def handler(number: int, frame: FrameType | None) -> None:
         nonlocal came
+        answer = answers[signal.Signals(number)]
         try:
-            answer(number, frame)
+            (signal.default_int_handler if isinstance(answer, _Kept) else answer)(number, frame)
         except KeyboardInterrupt:
             came = True
             raise
 
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield
-    except Exception as error:  # a fit that was cut short may fail by that
-        if came:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with _handled(dict.fromkeys(answers, handler)):
+        try:
+            # first the handler: what comes between would be kept until after the fit
+            if any(isinstance(answer, _Kept) and answer.came for answer in answers.values()):
+                raise KeyboardInterrupt
+            yield
+        except Exception as error:  # what was cut short may fail by that
+            if came:
+                raise KeyboardInterrupt from error
+            raise
     if came:
         raise KeyboardInterrupt
 
 
 @contextmanager
-def requests_as_interrupts() -> Iterator[None]:
-    """Take SIGTERM for Ctrl-C: a cluster's scheduler sends it some time before it kills.
-
-    Outside the main thread, which signals are delivered to, there is nothing to do.
-    """
+def _handled(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
+    """Handle signals so inside the block; where none come, or others cannot be put back, not."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    before = {n: was for n in handlers if (was := signal.getsignal(n)) is not None}
+    for number in before:
+        signal.signal(number, handlers[number])
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, was in before.items():
+            signal.signal(number, was)

@@ -178,8 +178,10 @@ def settled(
         parameters, lr=options.learning_rate, weight_decay=options.weight_decay
     )
     for start, end in pairwise(_ends(steps)):
+        # a tenth; of ten steps that would be one, less which torch divides by
+        rise = min(0.9, max(0.1, 1.5 / (end - start)))
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, options.learning_rate, total_steps=end - start, pct_start=0.1
+            optimizer, options.learning_rate, total_steps=end - start, pct_start=rise
         )
         for _ in range(start, end):
             rows = torch.randint(len(X), (options.members, options.batch), generator=generator)
