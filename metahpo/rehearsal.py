@@ -12,7 +12,13 @@ from scipy.special import comb
 
 from metahpo.metadataset import MetaDataset
 from metahpo.portfolio import greedy_portfolio
-from metahpo.surrogate.calibration import Calibration, Look, learn_calibration, rehearse
+from metahpo.surrogate.calibration import (
+    Calibration,
+    Look,
+    is_learnable,
+    learn_calibration,
+    rehearse,
+)
 from metahpo.surrogate.features import FeatureOptions, Floats
 from metahpo.surrogate.stopping import steps_that_pay
 from metahpo.training import oriented_scores, ranked, seconds_of
@@ -28,6 +34,7 @@ _CAP = 5.0  # the largest regret that enters a mean: beyond, a trial is simply b
 _HELD_OUT = 0.2  # share of the tasks that are held out
 _MOST_HELD_OUT = 100  # more hardly tell more, and each is held against every training task
 _ROWS = 500  # a held-out task's evaluations that are learned from, at most
+_TELLING = 4  # tasks held out of which fewer say nothing of how long to train
 _REHEARSED = 60  # tasks on which studies are played, each as long as tuning it takes
 
 
@@ -38,7 +45,7 @@ def splits(md: MetaDataset, *, seed: int) -> list[tuple[MetaDataset, MetaDataset
     -------
     list of (MetaDataset, MetaDataset)
         As many divisions, each with others held out, as it takes to rehearse on enough tasks, or
-        as there are; none where there are too few tasks.
+        until fewer are left; one where tasks are too small for that, none where they are too few.
     """
     groups = _families(md)
     names = sorted(set(groups.values()))
@@ -46,12 +53,13 @@ def splits(md: MetaDataset, *, seed: int) -> list[tuple[MetaDataset, MetaDataset
     if n_held == 0 or len(names) - n_held < 2:
         return []
     drawn = np.random.default_rng(seed).permutation(names)
+    rehearsed = is_learnable([len(scores) for scores in oriented_scores(md).values()])
     parts: list[tuple[MetaDataset, MetaDataset]] = []
     for start in range(0, len(names) - n_held + 1, n_held):
         held = set(drawn[start : start + n_held])
         own = md.subset(t for t in md.task_ids if groups[t] not in held)
         parts.append((own, md.subset(t for t in md.task_ids if groups[t] in held)))
-        if sum(len(out.task_ids) for _, out in parts) >= _REHEARSED:
+        if not rehearsed or sum(len(out.task_ids) for _, out in parts) >= _REHEARSED:
             break
     return parts
 
@@ -64,9 +72,12 @@ def paying_steps(
     device: str,
     seed: int,
 ) -> int | None:
-    """Return for how many steps it pays to train on scores; None where options say how many."""
+    """Return for how many steps it pays to train on scores; None where options say how many.
+
+    None, too, where fewer tasks are held out than can tell.
+    """
     options = options or FeatureOptions()
-    if options.steps is not None:
+    if options.steps is not None or len(held.task_ids) < _TELLING:
         return None
     return steps_that_pay(ranked(own), ranked(held), options=options, device=device, seed=seed)
 

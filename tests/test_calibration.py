@@ -75,22 +75,33 @@ def test_little_teaches_nothing() -> None:
     assert few.experience.calibration is None
 
 
-@pytest.mark.parametrize(("n_tasks", "n_splits"), [(6, 3), (40, 5), (120, 3), (320, 1)])
-def test_where_tasks_are_few_each_is_held_out_in_its_turn(n_tasks: int, n_splits: int) -> None:
-    """Together at least sixty, or all of them; families stay whole, here each of two tasks."""
-    plain = dataset(np.linspace(0.1, 0.9, n_tasks).tolist(), n=3)
+@pytest.mark.parametrize(
+    ("n_tasks", "n_splits", "n_held"), [(6, 3, 6), (26, 4, 24), (40, 5, 40), (120, 3, 72)]
+)
+def test_where_tasks_are_few_each_is_held_out_in_its_turn(
+    n_tasks: int, n_splits: int, n_held: int
+) -> None:
+    """Together at least sixty, or nearly all; families stay whole, here each of two tasks."""
+    plain = dataset(np.linspace(0.1, 0.9, n_tasks).tolist(), n=50)
     family = {task: f"family {i // 2}" for i, task in enumerate(plain.task_ids)}
     info = pd.DataFrame({"family": pd.Series(family)})
     md = MetaDataset.from_frames(plain.trials, plain.tasks, space=SPACE, metric="score", info=info)
     parts = splits(md, seed=0)
     assert len(parts) == n_splits
     held = [task for _, out in parts for task in out.task_ids]
-    assert len(held) == len(set(held)) >= min(60, n_tasks)
+    assert len(held) == len(set(held)) == n_held
     for own, out in parts:
         assert sorted([*own.task_ids, *out.task_ids]) == sorted(md.task_ids)
         assert not {family[task] for task in own.task_ids} & {
             family[task] for task in out.task_ids
         }
+
+
+@pytest.mark.parametrize(("n_tasks", "n"), [(320, 50), (40, 49), (3, 500)])
+def test_enough_tasks_and_tasks_too_small_to_rehearse_on_are_divided_once(
+    n_tasks: int, n: int
+) -> None:
+    assert len(splits(dataset(np.linspace(0.1, 0.9, n_tasks).tolist(), n=n), seed=0)) == 1
 
 
 def test_few_tasks_teach_less_than_many() -> None:

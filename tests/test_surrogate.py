@@ -162,6 +162,15 @@ def test_every_cycle_of_training_ends_with_what_training_for_so_long_gives() -> 
         np.testing.assert_array_equal(whole(X), net(X))
 
 
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 1001, 1010])
+def test_training_may_take_any_number_of_steps(steps: int) -> None:
+    X, task = np.random.default_rng(0).random((12, 2)), np.repeat(np.arange(3), 4)
+    options = FeatureOptions(members=1, width=4, features=2, batch=8)
+    *_, (end, net) = settled(X, task, X[:, 0], steps, options=options, device="cpu", seed=1)
+    assert end == steps
+    assert np.isfinite(net(X)).all()
+
+
 def rough_tasks(n_tasks: int, noise: float, seed: int) -> Ranked:
     """Tasks that mix two waves, each with 40 configurations of its own."""
     rng = np.random.default_rng(seed)

@@ -8,8 +8,8 @@ quantiles are learned by linear quantile regression (Koenker and Bassett, "Regre
 predicted quantiles are taken there (after Kuleshov, Fenner and Ermon, "Accurate uncertainties for
 deep learning using calibrated regression", 2018, who correct all alike).
 
-The tasks held out are those on which the adaptation was learned, a dozen numbers; nothing else of
-the surrogate has seen them.
+No network has seen the tasks held out; a part of them has told for how many steps to train, and
+taught the adaptation, a dozen numbers.
 
 Notation
 --------
@@ -137,6 +137,13 @@ class Look:
     trials: float
     own: Array
     u: Array
+
+
+def is_learnable(n_evaluations: Sequence[int]) -> bool:
+    """Tell whether tasks of so many evaluations can teach the quantiles."""
+    known = [n for n in n_evaluations if n >= _ROWS_A_TRIAL]
+    long_enough = max(known, default=0) >= _ROWS_A_TRIAL * _LEAST_TRIALS
+    return len(known) >= _LEAST_TASKS and long_enough
 
 
 def learn_calibration(tasks: Sequence[Sequence[Look]]) -> Calibration | None:
