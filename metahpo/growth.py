@@ -179,12 +179,9 @@ def grown(
 
 def _weights(experience: Experience, belief: StudyBelief, phi: Floats, z: Array) -> Array:
     """Start from the tasks that the study is like; move as far as its trials ask for."""
-    C, noise = experience.prior.covariance, experience.prior.noise
-    null = np.zeros((1, len(C)))
-    start = belief.task_weight @ np.concatenate([experience.prior.weights, null])
-    gain = np.linalg.solve(phi @ C @ phi.T + noise * np.eye(len(z)), z - phi @ start)
-    weights: Array = start + C @ phi.T @ gain
-    return weights
+    known = experience.prior.weights
+    start = belief.task_weight @ np.concatenate([known, np.zeros((1, known.shape[1]))])
+    return experience.prior.weights_given(phi, z, start)
 
 
 def _worth_remembering(pool: Codes, trials: Candidates, y: Array) -> list[int]:

@@ -93,7 +93,7 @@ def train(
     """
     scores = oriented_scores(md)
     codes = md.space.codes(md.trials)
-    trials = ranked(md)
+    trials = _ranked(md.space, codes, scores)
     X, owner, z = trials.X, trials.task, np.concatenate(trials.z)
     network = options or FeatureOptions()
     network = replace(network, steps=network.steps or steps)
@@ -120,8 +120,11 @@ def train(
 
 def ranked(md: MetaDataset) -> Ranked:
     """Return the evaluations as networks are trained on them."""
-    X = network_inputs(md.space, md.space.codes(md.trials))
-    return Ranked(X, [gaussian_ranks(scores) for scores in oriented_scores(md).values()])
+    return _ranked(md.space, md.space.codes(md.trials), oriented_scores(md))
+
+
+def _ranked(space: Space, codes: Codes, scores: Mapping[str, Array]) -> Ranked:
+    return Ranked(network_inputs(space, codes), [gaussian_ranks(s) for s in scores.values()])
 
 
 def varied(md: MetaDataset) -> MetaDataset:

@@ -41,13 +41,15 @@ class Ranked(NamedTuple):
 
     def take(self, tasks: NDArray[np.intp]) -> Ranked:
         """Return some of the tasks, by number."""
-        parts = np.split(self.X, np.cumsum([len(z) for z in self.z])[:-1])
+        parts = self._by_task(self.X)
         return Ranked(np.concatenate([parts[t] for t in tasks]), [self.z[t] for t in tasks])
 
     def seen(self, features: FeatureNet) -> Iterator[tuple[Array, Array]]:
         """Yield each task's features, (n_i, F), and ranks, (n_i,)."""
-        ends = np.cumsum([len(z) for z in self.z])[:-1]
-        return zip(np.split(features(self.X).astype(float), ends), self.z, strict=True)
+        return zip(self._by_task(features(self.X).astype(float)), self.z, strict=True)
+
+    def _by_task(self, rows: Array) -> list[Array]:
+        return np.split(rows, np.cumsum([len(z) for z in self.z])[:-1])
 
 
 def steps_that_pay(
@@ -83,20 +85,10 @@ def _missed(
     prior: TaskPrior, tasks: Iterator[tuple[Array, Array]], rng: np.random.Generator
 ) -> float:
     """Return the mean square of what is missed of tasks' ranks, given some of them."""
-    errors = []
+    errors, mean = [], prior.weights.mean(0)
     for phi, z in tasks:
         for n, _ in product(_GIVEN, range(_DRAWS)):
             given, rest = np.array_split(rng.permutation(len(z)), 2)
-            expected = _expected(prior, phi[given[:n]], z[given[:n]], phi[rest[:_FORETOLD]])
-            errors.append(np.square(z[rest[:_FORETOLD]] - expected).mean())
+            w = prior.weights_given(phi[given[:n]], z[given[:n]], mean)
+            errors.append(np.square(z[rest[:_FORETOLD]] - phi[rest[:_FORETOLD]] @ w).mean())
     return float(np.mean(errors))
-
-
-def _expected(prior: TaskPrior, phi: Array, z: Array, new: Array) -> Array:
-    """Return the ranks that are expected at features `new` once `z` is known at `phi`."""
-    mean = prior.weights.mean(0)
-    pulled = prior.covariance @ phi.T
-    gram = phi @ pulled + prior.noise * np.eye(len(z))
-    weights = mean + pulled @ np.linalg.solve(gram, z - phi @ mean)
-    expected: Array = new @ weights
-    return expected

@@ -77,6 +77,21 @@ class TaskPrior:
         root[:, n_features:] *= 1 / math.sqrt(max(len(self.weights), 1))
         return root
 
+    def weights_given(self, phi: Floats, z: Array, start: Array) -> Array:
+        """Return a task's expected weights, (F,), that are around `start` before its trials.
+
+        Parameters
+        ----------
+        phi : ndarray, shape (n, F)
+            Features of the trials, without columns of memory.
+        z : ndarray, shape (n,)
+        start : ndarray, shape (F,)
+        """
+        C = self.covariance
+        gain = np.linalg.solve(phi @ C @ phi.T + self.noise * np.eye(len(z)), z - phi @ start)
+        weights: Array = start + C @ phi.T @ gain
+        return weights
+
     @cached_property
     def _factor(self) -> Array:
         values, vectors = np.linalg.eigh(self.covariance)
