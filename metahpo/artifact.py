@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,18 +42,21 @@ class ArtifactFormat:
     def write(self, folder: Path, header: Mapping[str, Any], files: Mapping[str, Writer]) -> None:
         """Write the files, then the header with their checksums; a folder without is unfinished.
 
+        Nothing of a folder that is there already is replaced before all files are written.
+
         Raises
         ------
         OSError
             Naming the file that cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / self.header).unlink(missing_ok=True)
         checksums = {}
-        for name, write in files.items():
-            with replace_file(folder / name) as temporary:
+        with ExitStack() as written:
+            for name, write in files.items():
+                temporary = written.enter_context(replace_file(folder / name))
                 write(temporary)
-            checksums[name] = _sha256(folder / name)
+                checksums[name] = _sha256(temporary)
+            (folder / self.header).unlink(missing_ok=True)
         full = {"format": self.name, "schema_version": self.version, **header}
         with replace_file(folder / self.header) as temporary:
             temporary.write_text(json.dumps({**full, "sha256": checksums}, indent=1) + "\n")

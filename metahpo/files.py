@@ -32,6 +32,8 @@ def replace_file(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        if isinstance(error.__cause__, OSError):
+            raise  # of another file that is written meanwhile, and named already
         reason = error.strerror or str(error)  # Arrow's own errors have no errno
         raise OSError(error.errno, f"cannot write {path}: {reason}") from error
     finally:

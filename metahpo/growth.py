@@ -72,12 +72,13 @@ def finished_trials(
     Raises
     ------
     ValueError
-        If a study's direction is another, or a table has no column ``score``.
+        If a study's direction is another, or a table has no column ``score`` or several tasks.
     """
     name = ""
     if isinstance(trials, pd.DataFrame):
         if "score" not in trials:
             raise ValueError("the table of trials has no column 'score'")
+        name = _name_in(trials)
         read = space.from_frame(space.clip(trials))  # an empty cell may be the choice None
         configs = [{k: v for k, v in config.items() if k in trials} for config in read]
         scores = trials["score"].to_list()
@@ -90,6 +91,18 @@ def finished_trials(
         configs, scores, seconds, name = _of_study(trials, direction)
     y, took = _finite(scores), _finite(seconds or [math.nan] * len(configs))
     return configs, y if direction == "maximize" else -y, took, name
+
+
+def _name_in(table: pd.DataFrame) -> str:
+    """Return the task that a table of trials says it is of; "" where it says none."""
+    tasks = [str(task) for task in table.get("task_id", pd.Series(dtype=object)).unique()]
+    if len(tasks) > 1:
+        raise ValueError(
+            f"the table of trials is of {len(tasks)} tasks: {', '.join(tasks[:3])}"
+            f"{', ...' if len(tasks) > 3 else ''}; scores are only compared within a task, "
+            "so give one at a time"
+        )
+    return "".join(tasks)
 
 
 def _finite(values: list[float]) -> Array:

@@ -171,7 +171,7 @@ class MetaModel:
         trials: Trials,
         meta_features: Mapping[str, float] | None = None,
         *,
-        task_id: str | None = None,
+        task_id: str | int | None = None,
         fixed: Mapping[str, Any] | None = None,
         direction: Direction | None = None,
     ) -> MetaModel:
@@ -189,8 +189,9 @@ class MetaModel:
             is a failure.
         meta_features : mapping of str to float, optional
             Of the study's dataset, from :func:`metahpo.describe`.
-        task_id : str, optional
-            A name that no training task has; the study's name, or a number, by default.
+        task_id : str or int, optional
+            A name that no training task has; the study's name, that in a table's column
+            ``task_id``, or a number, by default.
         fixed : mapping, optional
             Values that the study left as they are, of parameters that the model knows:
             ``MetaOptimizer.transfer.fixed``.
@@ -200,8 +201,9 @@ class MetaModel:
         Raises
         ------
         ValueError
-            If no two scores differ, a study's direction is another, the name is taken, `fixed`
-            names what the model does not know, or `meta_features` are none of the model's.
+            If no two scores differ, a study's direction is another, a table is of several tasks,
+            the name is taken, `fixed` names what the model does not know, or `meta_features` are
+            none of the model's.
         TypeError
             If `meta_features` is no mapping.
         """
@@ -212,7 +214,8 @@ class MetaModel:
         if len(np.unique(scores[~np.isnan(scores)])) < 2:
             raise ValueError("no two trials have different scores; there is nothing to learn")
         numbered = (f"study {number}" for number in count(len(self.task_ids)))
-        name = task_id or name or next(n for n in numbered if n not in self.task_ids)
+        name = name or next(n for n in numbered if n not in self.task_ids)
+        name = name if task_id is None else str(task_id)
         if name in self.task_ids:
             raise ValueError(f"the model knows a task {name!r} already; give another task_id")
         viewed, y = self._viewed(configs), told(scores)

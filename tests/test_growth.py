@@ -138,6 +138,7 @@ def test_a_task_has_one_name(model: MetaModel) -> None:
     with pytest.raises(ValueError, match="knows a task 't3' already; give another task_id"):
         model.update(trials, task_id="t3")
     n = len(model.task_ids)
+    assert model.update(trials, task_id=0).task_ids[n:] == ("0",)
     grown = model.update(trials, task_id=f"study {n + 1}").update(trials)
     assert grown.task_ids[n:] == (f"study {n + 1}", f"study {n + 2}")
 
