@@ -114,6 +114,8 @@ def test_sample_weight_reaches_fit_and_score(scoring: Any, return_train_score: b
     assert_as_grid_search(done, X, Y, sample_weight=weight)
     unweighted = search(cv=2, **options).fit(X, Y)
     assert not np.array_equal(done.best_estimator_.coef_, unweighted.best_estimator_.coef_)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        search(cv=2, **options).fit(X, Y, sample_weight=weight[:-1])
 
 
 def test_a_metric_without_weights_is_warned_of() -> None:

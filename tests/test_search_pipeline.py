@@ -15,6 +15,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR, LinearSVC
+from xgboost import XGBClassifier
 
 from metahpo import MetaModel, Space, learners
 from metahpo.catalogue import UnionLearner
@@ -110,6 +111,25 @@ def test_the_search_starts_at_what_the_pipeline_sets() -> None:
     }
     own = plan_search(SVC(C=1e6, kernel="precomputed"), {"C": C}, inexperienced("svc"))
     assert own.space.default == {"C": 100.0}  # the nearest that the space holds
+
+
+@pytest.mark.parametrize(
+    ("estimator", "stays"),
+    [
+        (SVC(kernel="precomputed"), {"kernel", "gamma_rule", "gamma", "degree", "coef0"}),
+        (SVC(kernel=np.dot), {"kernel", "gamma_rule", "gamma", "degree", "coef0"}),
+        (SVC(class_weight={0: 10, 1: 1}), {"class_weight"}),
+        (XGBClassifier(max_depth=None), set()),  # None is the library's own default
+    ],
+)
+def test_a_value_that_the_learners_space_has_no_word_for_stays(
+    estimator: Any, stays: set[str]
+) -> None:
+    plan = plan_search(estimator)
+    assert plan.place.learner is not None
+    assert set(plan.place.learner.space.names) - set(plan.space.names) == stays
+    tuned = plan.params_of(plan.space.default, seed=0)
+    assert not tuned.keys() & stays
 
 
 def test_what_is_set_and_not_searched_is_fixed() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import optuna
 import psutil
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -116,6 +116,30 @@ def test_another_search_of_the_same_name_is_refused(
     with pytest.raises(ValueError, match=f"the study 's' is of a search with {message}") as caught:
         search(database, 1, **change).fit(*data)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_given_to_fit_is_part_of_a_search(database: str) -> None:
+    weights = np.where(Y == 1, 9.0, 1.0)
+    first = search(database, 2).fit(X, Y, sample_weight=weights)
+    again = search(database, 2).fit(X, Y, sample_weight=weights.tolist())
+    assert again.best_score_ == first.best_score_
+    for other in ({}, {"sample_weight": 1 / weights}):
+        with pytest.raises(ValueError, match="with other parameters given to fit"):
+            search(database, 2).fit(X, Y, **other)
+
+
+def test_functions_without_a_name_cannot_be_told_apart(database: str) -> None:
+    options = {"scoring": lambda estimator, X, y: 0.5}
+    search(database, 1, **options).fit(X, Y)
+    with pytest.warns(UserWarning, match="the metric has a function without a name of its own"):
+        search(database, 1, **options).fit(X, Y)
+
+
+@pytest.mark.filterwarnings("ignore:Choices for a categorical distribution")
+def test_choices_that_no_storage_can_hold(database: str) -> None:
+    space = {"l1_ratio": CategoricalDistribution([0.0, X[0]])}
+    with pytest.raises(ValueError, match="'l1_ratio' has choices that no storage can hold"):
+        search(database, space=space).fit(X, Y)
 
 
 @pytest.mark.parametrize("directions", [["minimize"], ["maximize", "maximize"]])

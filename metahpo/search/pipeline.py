@@ -105,8 +105,9 @@ def plan_search(
     ----------
     estimator : scikit-learn estimator
     space : Space or mapping of str to distribution, optional
-        In the user's spelling; the learner's whole space by default. A mapping starts at the
-        values that the estimator has now.
+        In the user's spelling; the learner's whole space by default, but for what the estimator
+        sets to a value that it has no word for, such as a callable kernel. A mapping starts at
+        the values that the estimator has now.
     model : MetaModel, str or Path, default="default"
         "default" is the shipped model of the estimator's learner.
     learner : Learner or str, optional
@@ -128,7 +129,7 @@ def plan_search(
     if not isinstance(space, Space):
         start = {**place.spell(_settings(place)), **estimator.get_params()}
         if space is None:
-            whole = known.space if place.learner is None else place.learner.space
+            whole = known.space if place.learner is None else _sayable(place, place.learner)
             space = _starting_at(whole.prefixed(place.prefix), start)
         else:
             space = _starting_at(Space(space), start)
@@ -252,6 +253,30 @@ def _is_said(name: str, value: Any, learner: Learner) -> bool:
     if isinstance(distribution, CategoricalDistribution):
         return plain and value in distribution.choices
     return _is_number(value)
+
+
+def _sayable(place: Place, learner: Learner) -> Space:
+    """Return a learner's space without what the estimator sets to a value foreign to it.
+
+    None is never foreign: where a space has no word for it, it is the library's own default.
+    """
+    if isinstance(learner, UnionLearner):
+        return learner.space
+    space = learner.space
+    left = {
+        name
+        for name, value in place.estimator.get_params().items()
+        if value is not None and not _is_said(name, value, learner)
+    }
+    for name in space.names:  # parents before their children
+        if name in space.conditions and space.conditions[name][0] in left:
+            left.add(name)
+    kept = [name for name in space.names if name not in left]
+    return Space(
+        {name: space.distributions[name] for name in kept},
+        {name: space.conditions[name] for name in kept if name in space.conditions},
+        {name: value for name, value in space.default.items() if name in kept},
+    )
 
 
 def _activating(space: Space, name: str) -> Iterable[tuple[str, Any]]:

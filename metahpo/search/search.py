@@ -20,7 +20,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
-from sklearn.utils import check_random_state, get_tags, indexable
+from sklearn.utils import check_consistent_length, check_random_state, get_tags, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 
@@ -54,8 +54,10 @@ class MetaSearchCV(DelegatingSearch):
         ``CalibratedClassifierCV``.
     space : Space or mapping of str to Optuna distribution, optional
         What to search, with names as in ``get_params``, such as ``"svc__C"``. By default the
-        whole space of the estimator's learner in ``metahpo.learners``; an estimator that is not
-        among them needs a space, and is tuned without experience.
+        whole space of the estimator's learner in ``metahpo.learners``, but for what the estimator
+        sets to a value foreign to it, such as a callable kernel or weights by class: that stays
+        as it is. An estimator that is not among the learners needs a space, and is tuned without
+        experience.
     n_trials : int or None, default=30
         How many configurations to try, those of a stored study included; None for as many as
         `timeout` allows.
@@ -318,6 +320,7 @@ class MetaSearchCV(DelegatingSearch):
         task = task_of(self.estimator)
         check_table(X)
         check_target(y, task)
+        check_consistent_length(X, routed.weights)
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         check_folds(y, cv)
         self.scorer_: Any = scorers_of(self.estimator, self.scoring)

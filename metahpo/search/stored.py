@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import socket
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -21,7 +22,11 @@ import numpy as np
 import optuna
 import pandas as pd
 import psutil
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    distribution_to_json,
+)
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -39,6 +44,7 @@ _HOST = "metahpo:host:"  # begins a user attribute of the study for every host t
 _PROCESS = "metahpo:process"  # user attribute of a trial: who runs it
 _REDO = "metahpo:redo_of"  # user attribute of a trial: the one, cut short, that it repeats
 _JOURNAL = "journal:///"  # what the URL of a journal file begins with; the file follows
+_NAMELESS = "<lambda>"  # equal to any other, once printed
 _SQLITE_WAIT = 60  # seconds that a process waits while others write; the default, 5, is too few
 _UNCLAIMED = timedelta(minutes=1)  # a trial is claimed long before, or its process is dead
 _UNCLAIMED_ANYWHERE = timedelta(days=2)  # no time zones, 26 hours, and clocks are so far apart
@@ -118,14 +124,46 @@ def _reason(error: Exception) -> str:
 def identity_of(
     validation: CrossValidation, space: Space, estimator: Any, metric: str
 ) -> dict[str, Any]:
-    """Describe a search, so that another one can be told from it."""
+    """Describe a search, so that another one can be told from it.
+
+    Raises
+    ------
+    ValueError
+        If a parameter has choices that JSON has no words for.
+    """
     return {
-        "space": space.to_json(),
+        "space": _plain(space),
         "data": _digest(validation.X, validation.y),
         "folds": _digest(*(rows for split in validation.splits for rows in split)),
         "estimator": _printed(estimator),
         "metric": _printed(metric),
+        **_given(validation.params),
     }
+
+
+def _given(params: Mapping[str, Any]) -> dict[str, str]:
+    """Describe what else goes to ``fit``; nothing where nothing does, as in earlier versions."""
+    told = {name: _told(value) for name, value in sorted(params.items()) if value is not None}
+    return {"fit parameters": str(told)} if told else {}
+
+
+def _told(value: Any) -> str:
+    try:
+        return _digest(value)
+    except (TypeError, ValueError):  # it is no array or table
+        return _printed(value)
+
+
+def _plain(space: Space) -> dict[str, Any]:
+    for name, distribution in space.distributions.items():
+        try:
+            distribution_to_json(distribution)
+        except TypeError:
+            raise ValueError(
+                f"the parameter {name!r} has choices that no storage can hold; leave out storage, "
+                "or choose among strings, numbers, booleans and None"
+            ) from None
+    return space.to_json()
 
 
 def _printed(thing: Any) -> str:
@@ -162,11 +200,18 @@ def _check_identity(study: Study, identity: Mapping[str, Any]) -> None:
     stored = begun_as(study, _IDENTITY, current)
     if stored is None:
         raise ValueError(f"{where} is not of MetaSearchCV; choose another study_name")
-    differing = [what for what in current if stored.get(what) != current[what]]
+    differing = [what for what in {**current, **stored} if stored.get(what) != current.get(what)]
     if differing:
         raise ValueError(
             f"{where} is of a search with {_difference(differing[0], stored, current)}; "
             "choose another study_name, or continue it as it was"
+        )
+    nameless = [what for what in ("estimator", "metric") if _NAMELESS in current[what]]
+    if nameless and study.get_trials(deepcopy=False):
+        warnings.warn(
+            f"the {nameless[0]} has a function without a name of its own; whether it is the one "
+            f"that {where} began with cannot be told",
+            stacklevel=2,
         )
 
 
@@ -194,6 +239,8 @@ def begun_as(study: Study, attribute: str, identity: dict[str, Any]) -> dict[str
 def _difference(what: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> str:
     if what == "data":
         return "other data (X or y)"
+    if what == "fit parameters":
+        return "other parameters given to fit"
     if what == "folds":
         return "other folds; a shuffled cv needs a random_state to come out the same"
     if what != "space":
