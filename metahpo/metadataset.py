@@ -118,7 +118,7 @@ class MetaDataset:
         ValueError
             Naming the column, the row and the value that do not fit.
         TypeError
-            If `space` is no space.
+            If `space` is no space, or `tasks` or `info` no table.
         """
         check_direction(direction)
         space = as_space(space)
@@ -406,6 +406,10 @@ def _refuse_names(tasks: pd.DataFrame) -> None:
 
 
 def _aligned(frame: pd.DataFrame, known: pd.Index[Any], what: str) -> pd.DataFrame:
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(
+            f"{what} is of type {type(frame).__name__}; give a DataFrame indexed by task_id"
+        )
     frame = frame.set_axis(frame.index.map(str).rename("task_id"), axis=0)
     if frame.index.has_duplicates:
         repeated = frame.index[frame.index.duplicated()][0]

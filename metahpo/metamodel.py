@@ -131,7 +131,13 @@ class MetaModel:
         ------
         ValueError
             If no task has two different scores.
+        TypeError
+            If `md` is no MetaDataset.
         """
+        if not isinstance(md, MetaDataset):
+            raise TypeError(
+                f"md is of type {type(md).__name__}; MetaDataset.from_frames makes one of a table"
+            )
         where, known = resolve_device(device), varied(md)
         parts = splits(known, seed=seed)
         steps = paying_steps(*parts[0], options, device=where, seed=seed) if parts else None

@@ -128,6 +128,10 @@ def can_read(distribution: Distribution, value: Any) -> bool:
 
 def checked_fixed(fixed: Mapping[str, Any], known: Space) -> Config:
     """Return values of parameters that a study does not tune, or say which a model cannot use."""
+    if not isinstance(fixed, Mapping):
+        raise TypeError(
+            f"fixed is of type {type(fixed).__name__}; give a mapping of names to values"
+        )
     for name, value in fixed.items():
         if name not in known.distributions:
             raise ValueError(

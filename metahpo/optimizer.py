@@ -114,7 +114,8 @@ class MetaOptimizer:
         `fixed` names what the model does not know; if `direction` is none; or if `cost_aware` is
         asked of a model that was trained without seconds.
     TypeError
-        If `model` is no MetaModel, `meta_features` no mapping, or `space` no space.
+        If `model` is no MetaModel, `meta_features` no mapping, `space` no space, or `candidates`
+        no table.
 
     Notes
     -----
@@ -571,7 +572,9 @@ def _free(candidates: Candidates, tried: set[bytes]) -> NDArray[np.bool_]:
 def _finite(value: float, name: str, otherwise: str) -> float:
     """Return a number, NaN where it is vast, or say what else to give."""
     try:
-        return float(value) if abs(value) < _VAST else math.nan
+        return float(value) if math.fabs(value) < _VAST else math.nan
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.nan
     except (TypeError, ValueError):
         raise ValueError(f"{name} is {_said(value)}; give a number, {otherwise}") from None
 
@@ -592,6 +595,10 @@ def _rows(candidates: pd.DataFrame, space: Space) -> list[Config]:
     An int in a column of floats becomes one again; an empty cell is the choice None where that is
     one and the parameter is active.
     """
+    if not isinstance(candidates, pd.DataFrame):
+        raise TypeError(
+            f"candidates is {_said(candidates)}; give a DataFrame, as space.to_frame(configs) is"
+        )
     named = candidates[[name for name in space.names if name in candidates]]
     if not named.shape[1]:
         raise ValueError(f"candidates has no column of {', '.join(space.names)}")

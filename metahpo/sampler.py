@@ -106,7 +106,7 @@ class MetaSampler(BaseSampler):
         the model was trained without seconds and `cost_aware` is set; from a study, if it has
         several objectives or constraints.
     TypeError
-        If `meta_features` is no mapping, or `space` no space.
+        If `meta_features` or `fixed` is no mapping, `space` no space, or `learner` no name.
 
     Notes
     -----
@@ -381,9 +381,9 @@ def _task(meta_features: Mapping[str, float] | None, learner: str | None) -> Tas
     found: Task | None = getattr(meta_features, "task", None)
     if found is not None:
         return found
-    return (
-        learners[learner].task if learner is not None and learner in learners else "classification"
-    )
+    if isinstance(learner, str) and learner in learners:
+        return learners[learner].task
+    return "classification"
 
 
 def _prefixed(model: MetaModel, prefix: str) -> MetaModel:

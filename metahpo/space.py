@@ -285,7 +285,16 @@ class Space:
             The same seed gives the same list, and a longer one begins with the shorter.
         method : {"sobol", "random"}, default="sobol"
             A scrambled Sobol sequence (Owen 1998), or independent draws.
+
+        Raises
+        ------
+        ValueError
+            If `n` is below 0, or there is no such method.
         """
+        if n < 0:
+            raise ValueError(f"n is {n}; it must be 0 or more")
+        if method not in ("sobol", "random"):
+            raise ValueError(f"method is {method!r}; it must be 'sobol' or 'random'")
         if n == 0 or not self.names:
             return [{} for _ in range(n)]
         return self.decode(self.draw(n, seed, method))

@@ -18,6 +18,7 @@ import pytest
 from valleys import QUICK, SPACE, alone, dataset, evaluated, quick_fit, regret, score
 
 from metahpo import MetaDataset, MetaModel, MetaOptimizer, MetaSampler, Space
+from metahpo.artifact import ArtifactFormat
 from metahpo.portfolio import greedy_portfolio
 
 TS = np.linspace(0, 1, 20)
@@ -361,6 +362,24 @@ def test_a_header_that_does_not_fit(changes: dict[str, Any], message: str, saved
     rewrite(saved, **changes)
     with pytest.raises(ValueError, match=message):
         MetaModel.load(saved)
+
+
+def test_a_save_that_fails_leaves_what_was_saved(saved: Path) -> None:
+    def fails(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    model, before = MetaModel.load(saved), (saved / "model.json").read_text()
+    kind = ArtifactFormat("metahpo.MetaModel", 1, "model.json", ())
+    files = {"model.safetensors": Path.touch, "tasks.parquet": fails}
+    with pytest.raises(OSError, match=r"cannot write .*tasks\.parquet: No space left"):
+        kind.write(saved, {}, files)
+    assert (saved / "model.json").read_text() == before
+    assert MetaModel.load(saved).task_ids == model.task_ids
+
+
+def test_what_is_no_dataset_is_not_learned_from() -> None:
+    with pytest.raises(TypeError, match=r"^md is of type DataFrame; MetaDataset\.from_frames"):
+        MetaModel.fit(pd.DataFrame())  # type: ignore[arg-type]
 
 
 def test_other_folders_are_no_models(saved: Path, tmp_path: Path) -> None:

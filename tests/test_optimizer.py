@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -241,6 +242,16 @@ def test_a_score_that_is_no_number_is_not_taken(
     optimizer.forget(config)  # its score is still awaited
 
 
+def test_numbers_of_any_type_are_scores(model: MetaModel) -> None:
+    optimizer = MetaOptimizer(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for number in (np.float32(0.5), np.int64(1), True, np.float16("inf"), 10**400):
+            optimizer.tell(optimizer.ask(), number)
+    assert [score for _, score in optimizer.trials[:3]] == [0.5, 1.0, 1.0]
+    assert all(math.isnan(score) for _, score in optimizer.trials[3:])
+
+
 def test_minimising_is_maximising_the_negative(model: MetaModel) -> None:
     up = tune(MetaOptimizer(model, {"told": 0.6}), 8, 0.6)
     down = MetaOptimizer(model, {"told": 0.6}, direction="minimize")
@@ -419,6 +430,11 @@ def test_wrong_candidates_are_told_at_once(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         MetaOptimizer(model, candidates=table)
+
+
+def test_candidates_are_a_table(model: MetaModel) -> None:
+    with pytest.raises(TypeError, match=r"^candidates is of type list; give a DataFrame"):
+        MetaOptimizer(model, candidates=SPACE.sample(3))  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------------- other spaces

@@ -629,6 +629,20 @@ def test_bad_arguments(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fixed": ["kernel"]}, "^fixed is of type list; give a mapping"),
+        ({"learner": learners["svc"]}, "^learner is of type Learner; give the name of one"),
+    ],
+)
+def test_arguments_of_another_type(
+    sampler: Callable[..., MetaSampler], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        sampler(**options)
+
+
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="model"):
         MetaSampler(tmp_path)

@@ -547,3 +547,12 @@ def test_distributions_alone_are_a_space(taker: Callable[[Any], Any]) -> None:
         taker([FloatDistribution(0.0, 1.0)])
     with pytest.raises(TypeError, match=r"^parameter 'x' has a tuple; use Optuna"):
         taker({"x": (0.0, 1.0)})
+
+
+def test_what_cannot_be_drawn() -> None:
+    space = Space({"x": FloatDistribution(0.0, 1.0)})
+    assert space.sample(0) == []
+    with pytest.raises(ValueError, match=r"^n is -1; it must be 0 or more"):
+        space.sample(-1)
+    with pytest.raises(ValueError, match=r"^method is 'halton'; it must be 'sobol' or 'random'"):
+        space.sample(2, method="halton")  # type: ignore[arg-type]

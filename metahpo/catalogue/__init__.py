@@ -52,7 +52,13 @@ def resolve_learner(name: str, task: Task) -> Learner:
     ------
     ValueError
         If there is no such learner, or if it cannot do the task; the message names near ones.
+    TypeError
+        If `name` is none.
     """
+    if not isinstance(name, str):
+        raise TypeError(
+            f"learner is of type {type(name).__name__}; give the name of one, such as 'svc'"
+        )
     for learner in learners.values():
         if learner.task == task and name in (learner.name, learner.family):
             return learner
