@@ -242,6 +242,21 @@ def test_a_score_that_is_no_number_is_not_taken(
     optimizer.forget(config)  # its score is still awaited
 
 
+@pytest.mark.parametrize(("n", "same"), [(6, False), (7, True), (8, False), (15, True)])
+def test_what_the_trials_ruled_out_is_looked_at_again_when_they_have_doubled(
+    model: MetaModel, n: int, same: bool
+) -> None:
+    """The 8th, 16th, ... is the next of the greedy portfolio, whatever the scores."""
+    asked = []
+    for sign in (1.0, -1.0):
+        optimizer = MetaOptimizer(model, {"told": 0.3})
+        for config in SPACE.sample(n, seed=4):
+            optimizer.tell(config, sign * score(config, 0.3))
+        asked.append(optimizer.ask())
+    assert (asked[0] == asked[1]) is same
+    assert optimizer.ask() not in asked  # and only that one is
+
+
 def test_numbers_of_any_type_are_scores(model: MetaModel) -> None:
     optimizer = MetaOptimizer(model)
     with warnings.catch_warnings():
