@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 from collections.abc import Callable, Sequence
@@ -32,11 +33,14 @@ class FileTable:
         Lines of Python that read the file in the same way into a variable ``data``.
     notes : tuple of str
         What a person should know about how it was read.
+    as_text : callable, optional
+        Returns a column as it is written, words for missing values included; of a text file.
     """
 
     frame: pd.DataFrame
     code: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    as_text: Callable[[str], pd.Series[Any]] | None = None
 
 
 def read_file(path: str | Path) -> FileTable:
@@ -106,7 +110,13 @@ def _read_csv(path: Path) -> FileTable:
     told = {name: value for name, value in options.items() if plain.get(name) != value}
     arguments = "".join(f", {name}={literal(value)}" for name, value in told.items())
     code = ("import pandas as pd", f"data = pd.read_csv({literal(str(path))}{arguments})")
-    return FileTable(frame, code, tuple(notes))
+    del options["na_values"]
+
+    def as_text(name: str) -> pd.Series[Any]:
+        plain = {**options, "dtype": str, "keep_default_na": False, "usecols": [name]}
+        return _parse_csv(path, plain)[name]
+
+    return FileTable(frame, code, tuple(notes), as_text)
 
 
 def _parse_csv(path: Path, options: dict[str, Any]) -> pd.DataFrame:
@@ -116,9 +126,15 @@ def _parse_csv(path: Path, options: dict[str, Any]) -> pd.DataFrame:
 
 
 def _encoding(path: Path) -> str:
-    """Tell UTF-8, with or without a byte-order mark, from Windows' western European code page."""
+    """Tell UTF-8, with or without a byte-order mark, from Windows' western European code page.
+
+    UTF-16, which Excel calls "Unicode text", begins with a mark of its own.
+    """
     with path.open("rb") as file:
-        if b"\0" in file.read(_HEAD):
+        head = file.read(_HEAD)
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return "utf-16"
+        if b"\0" in head:
             raise ValueError(f"{path} is not a text file")
     try:
         with path.open(encoding="utf-8") as text:

@@ -16,7 +16,7 @@ from metahpo.metafeatures import infer_task
 from metahpo.metafeatures.column import DATE_KINDS, as_labels, kind_of, read_numbers
 from metahpo.metafeatures.target import prepare_target
 from metahpo.source import literal
-from metahpo.table_files import read_file
+from metahpo.table_files import FileTable, read_file
 
 if TYPE_CHECKING:
     Column = pd.Series[Any]
@@ -101,6 +101,8 @@ def read_table(
     X, kinds, written, changes = _usable(X, rows)
     dropped = tuple(str(name) for name in file.frame if name not in X and name != target)
     missing = f"{_count(n_missing, 'row')} without a value of {target!r} dropped"
+    if n_missing and (words := _words_for_none(file, target)):
+        missing += f"; {words} was taken for none"
     notes = (*file.notes, guess, missing if n_missing else "", *changes)
     return LabelledTable(
         name=Path(path).name,
@@ -144,6 +146,14 @@ def _with_target(X: pd.DataFrame, y: Column) -> tuple[pd.DataFrame, Column, NDAr
     return X, _plain_target(y), np.flatnonzero(present)
 
 
+def _words_for_none(file: FileTable, target: str) -> str:
+    """Name what is written where a target is missing: of "NA" or "None", it may be a class."""
+    if file.as_text is None:
+        return ""
+    written = file.as_text(target)[file.frame[target].isna()].str.strip()
+    return " or ".join(map(repr, written[~written.isin(["", "?"])].unique()[:_NAMED].tolist()))
+
+
 def _plain_target(y: Column) -> Column:
     """Give values of mixed types their text, and any others numpy's types."""
     if kind_of(y) in _ODD:
@@ -183,8 +193,8 @@ def _usable(
     for position, name in enumerate(X.columns):
         column, form = _plain(X[name])
         _refuse_infinite(name, column, rows)
-        if position == 0 and _counts_rows(name, column):
-            counting.append(name)
+        if position == 0 and name.startswith("Unnamed:") and _rises(column):
+            counting.append(name)  # an index that was saved; it leaks how the file was sorted
         elif column.isna().all():
             empty.append(name)
         elif column.notna().all() and column.nunique() == 1:
@@ -198,6 +208,10 @@ def _usable(
     kinds = {name: _kind(column) for name, column in converted.items()}
     notes = [
         _naming("dropped, since it only numbers the rows: ", counting),
+        _naming(
+            "rises from row to row; drop it from the file if it only numbers them: ",
+            [name for name, column in converted.items() if _rises(column)],
+        ),
         _naming("dropped, without any value: ", empty),
         _naming("dropped, the same in every row: ", constant),
         _naming(
@@ -230,11 +244,10 @@ def _plain(column: Column) -> tuple[Column, str]:
     return as_labels(column) if kind_of(column) in _ODD else column, ""
 
 
-def _counts_rows(name: str, column: Column) -> bool:
-    """Recognise an index that was saved as a nameless column; it leaks how the file was sorted."""
-    if not name.startswith("Unnamed:") or not pd.api.types.is_integer_dtype(column.dtype):
-        return False
-    return bool((column.diff().dropna() > 0).all())
+def _rises(column: Column) -> bool:
+    """Whether a column holds whole numbers that rise from row to row."""
+    whole = pd.api.types.is_integer_dtype(column.dtype)
+    return bool(whole and (column.diff().dropna() > 0).all())
 
 
 def _is_text(column: Column) -> bool:

@@ -244,7 +244,7 @@ def test_collect_takes_options_instead_of_a_file(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("", "the key 'learners' is missing"),
+        ("", "give --learners, or a file that declares the collection"),
         ("--learners svc", "give either tasks .* or suite"),
         ("--learners svc --suite 99 --tasks 1", "give either tasks .* or suite"),
         ("--learners svc --tasks one", "--tasks has 'one'; give OpenML task ids"),

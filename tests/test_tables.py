@@ -108,6 +108,21 @@ def test_windows_text_is_read_and_that_is_said(tmp_path: Path) -> None:
     assert "it is not UTF-8; read as cp1252" in table.notes
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_unicode_text_of_excel_is_read_and_that_is_said(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "excel.txt"
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    rows = "".join(f"{i}\t{'Köln' if i % 3 else 'Genève'}\t{i % 2}\n" for i in range(20))
+    path.write_text(f"{mark}größe\tcity\ty\n{rows}", encoding=encoding)
+    table = read_table(path, "y")
+    assert list(table.X) == ["größe", "city"]
+    assert set(table.X["city"]) == {"Köln", "Genève"}
+    assert "it is not UTF-8; read as utf-16" in table.notes
+    told: dict[str, Any] = {}
+    exec("\n".join(table.code), told)
+    assert_frame_equal(told["X"], table.X)
+
+
 def test_a_line_of_names_may_be_long(tmp_path: Path) -> None:
     path = tmp_path / "wide.csv"
     wide = pd.DataFrame(np.arange(30_000).reshape(3, -1)).add_prefix("column ")
@@ -153,6 +168,27 @@ def test_names_and_numbers_survive_a_csv_file(
 
 
 # ---------------------------------------------------------------------- what is said
+
+
+def test_a_class_that_was_taken_for_a_missing_value_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "regions.csv"
+    regions = ("EU", "NA", "", "AS")
+    path.write_text("a,y\n" + "".join(f"{i % 7},{regions[i % 4]}\n" for i in range(20)))
+    notes = read_table(path, "y").notes
+    assert "10 rows without a value of 'y' dropped; 'NA' was taken for none" in notes
+
+
+def test_a_column_that_may_number_the_rows_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "numbered.csv"
+    rows = pd.DataFrame(
+        {"a": np.arange(20) % 7, "id": np.arange(20) * 2, "y": np.arange(20) // 10}
+    )
+    rows.to_csv(path, index=False)
+    table = read_table(path, "y")
+    assert list(table.X) == ["a", "id"]
+    assert (
+        "rises from row to row; drop it from the file if it only numbers them: id" in table.notes
+    )
 
 
 def test_what_was_dropped_converted_and_guessed_is_said(path: Path) -> None:
@@ -263,7 +299,7 @@ def test_the_target_has_a_type_that_estimators_take(
 
 def test_the_task_may_be_given(tmp_path: Path) -> None:
     path = tmp_path / "stars.csv"
-    pd.DataFrame({"a": range(40), "stars": [1, 2, 3, 4] * 10}).to_csv(path, index=False)
+    pd.DataFrame({"a": range(40, 0, -1), "stars": [1, 2, 3, 4] * 10}).to_csv(path, index=False)
     assert read_table(path, "stars").task == "classification"
     table = read_table(path, "stars", "regression")
     assert table.task == "regression"

@@ -81,6 +81,8 @@ def command(
         raise ValueError(f"{file} declares the collection; leave out the other options")
     if file is not None:
         plan = load_collection_file(file)
+    elif learners is None:
+        raise ValueError("give --learners, or a file that declares the collection")
     else:
         plan = declared_plan({"task": "classification", "n_configs": 100, **declared})
     try:

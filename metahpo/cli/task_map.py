@@ -33,7 +33,7 @@ def command(
     out_file: File = Path("tasks.html"),
 ) -> None:
     """Draw the [bold]space of known tasks[/], and where a table stands in it."""
-    from metahpo.catalogue import resolve_learner
+    from metahpo.catalogue import learners, resolve_learner
     from metahpo.metafeatures import describe
     from metahpo.metamodel import DEFAULT, MetaModel
     from metahpo.report.task_space import task_space
@@ -49,6 +49,8 @@ def command(
         kind, features = data.task, describe(data.X, data.y, data.task)
         for text in data.notes:
             note(text)
+    elif task.value == "auto" and learner in learners:
+        kind = learners[learner].task
     known = MetaModel.load(model, learner=learner, task=kind)
     if model != DEFAULT and learner != "auto":  # which is also what nobody asked for
         check_known(resolve_learner(learner, kind), known, model)
