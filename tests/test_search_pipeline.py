@@ -97,6 +97,11 @@ def test_a_subclass_is_told_by_name() -> None:
     assert find_place(MySVC(), "svc").learner is learners["svc"]
 
 
+def test_a_learner_that_the_estimator_is_not() -> None:
+    with pytest.raises(ValueError, match="'random_forest' tunes 'criterion', which SVC does not"):
+        plan_search(make_pipeline(StandardScaler(), SVC()), learner="random_forest")
+
+
 def test_the_search_starts_at_what_the_pipeline_sets() -> None:
     pipeline = make_pipeline(StandardScaler(), SVC(C=10, gamma=0.5, kernel="poly"))
     plan = plan_search(pipeline, model=inexperienced("svc"))

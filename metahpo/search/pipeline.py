@@ -155,7 +155,8 @@ def find_place(estimator: Any, learner: Learner | str | None = None) -> Place:
     Raises
     ------
     ValueError
-        If `learner` is unknown, or a choice among learners that has no place in the estimator.
+        If `learner` is unknown, tunes what the estimator does not have, or is a choice among
+        learners that has no place in the estimator.
     """
     if isinstance(learner, str):
         learner = resolve_learner(learner, task_of(estimator) or "classification")
@@ -167,6 +168,7 @@ def find_place(estimator: Any, learner: Learner | str | None = None) -> Place:
         prefix, estimator = f"{prefix}{step[0]}__", step[1]
     learner = learner or _entry(estimator)
     if learner is None or learner.base_class is None or estimator.estimator is not None:
+        _check_taken(estimator, learner)
         return Place(prefix, estimator, learner)
     nested = {n.partition("estimator__")[2]: v for n, v in learner.space.default.items()}
     base = learner.base_class(**{n: v for n, v in nested.items() if n})
@@ -187,6 +189,18 @@ def _check_replaceable(estimator: Any, learner: UnionLearner) -> None:
         raise ValueError(
             f"a choice among learners replaces the steps {' and '.join(map(repr, names))} of a "
             f"pipeline; give metahpo.learners[{learner.name!r}].make() as the estimator"
+        )
+
+
+def _check_taken(estimator: Any, learner: Learner | None) -> None:
+    if learner is None:
+        return
+    known = estimator.get_params()
+    foreign = [n for n in learner.params_of(learner.space.default) if n not in known]
+    if foreign:
+        raise ValueError(
+            f"the learner {learner.name!r} tunes {foreign[0]!r}, which "
+            f"{type(estimator).__name__} does not have; leave learner out, or name the one it is"
         )
 
 
