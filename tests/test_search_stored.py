@@ -70,6 +70,13 @@ def test_a_stored_search_is_continued(storage: Any) -> None:
     assert longer.cv_results_["params"] == whole.cv_results_["params"]  # as if never interrupted
 
 
+def test_train_scores_that_were_not_asked_for_at_first_are_missed(database: str) -> None:
+    search(database, 2).fit(X, Y)
+    with pytest.warns(UserWarning, match="^2 of 3 trials were run without return_train_score"):
+        done = search(database, 3, return_train_score=True).fit(X, Y)
+    assert np.isnan(done.cv_results_["mean_train_score"]).tolist() == [True, True, False]
+
+
 def test_a_finished_search_is_only_refitted(database: str) -> None:
     first = search(database).fit(X, Y)
     Watched.fits = 0

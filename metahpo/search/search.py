@@ -427,6 +427,8 @@ class MetaSearchCV(DelegatingSearch):
             )
         self.best_params_ = self.cv_results_["params"][self.best_index_]
         _warn_of_failures(folds, self.error_score)
+        if self.return_train_score:
+            _warn_of_missing(folds)
 
     def _refit(self, X: Any, y: Any, params: Mapping[str, Any]) -> None:
         best = clone(self.best_params_, safe=False)  # values may be estimators
@@ -503,5 +505,19 @@ def _warn_of_failures(folds: Sequence[Sequence[Fold]], error_score: ErrorScore) 
             f"{len(errors)} fits failed out of {len(every)}, the last with: {errors[-1]}; "
             f"their score is {error_score}",
             FitFailedWarning,
+            stacklevel=4,
+        )
+
+
+def _warn_of_missing(folds: Sequence[Sequence[Fold]]) -> None:
+    """Warn where trials of a stored study were scored without their training rows."""
+    lacking = sum(
+        bool(metrics_of(trial)) and not any(n.startswith("train_") for f in trial for n in f)
+        for trial in folds
+    )
+    if lacking:
+        warnings.warn(
+            f"{lacking} of {len(folds)} trials were run without return_train_score; their train "
+            "scores are missing",
             stacklevel=4,
         )
