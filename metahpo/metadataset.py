@@ -99,7 +99,8 @@ class MetaDataset:
         trials : DataFrame
             ``task_id``, one column a hyperparameter (NaN or None where inactive), ``score`` (NaN
             for a failed trial); optional ``fit_seconds``, ``status``, ``error``. A column of a
-            parameter that is nowhere active may be absent.
+            parameter that is nowhere active may be absent. A trial may lack active parameters,
+            too: if it is good it is suggested as it stands, without them.
         tasks : DataFrame, optional
             Indexed by task_id: one column a meta-feature. Every task of `trials` needs a row.
         space : Space or mapping of str to Optuna distribution
