@@ -135,7 +135,7 @@ def test_intervals_hold_their_share_after_trials_that_were_chosen(model: MetaMod
                 {"told": t, "noise 1": 0.0, "noise 2": 0.0},
                 candidates=SPACE.to_frame(pool),
             )
-            for n in range(8):
+            for n in range(10):
                 config = optimizer.ask()
                 if corrected and n > 1:
                     of_this = optimizer.explain(config)
