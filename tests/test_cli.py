@@ -149,6 +149,7 @@ def test_a_map_shows_the_known_tasks_and_the_table(
     command = ("map", iris, "-t", "species", "-l", "svc", "--model", tiny, "-o", "deep/mine.html")
     assert run(*command)[:2] == (0, f"{len(tiny_model.task_ids)} tasks: deep/mine.html\n")
     assert '"iris.csv"' in (tmp_path / "deep" / "mine.html").read_text()
+    assert run("map", "-l", "svr")[:2] == (0, "20 tasks: tasks.html\n")  # what svr does is known
     code, _, complaint = run("map", iris)
     assert (code, complaint) == (2, "error: give a table and its --target, or neither\n")
 

@@ -133,6 +133,13 @@ def test_what_teaches_nothing_is_refused(model: MetaModel, trials: object, messa
         model.update(trials)  # type: ignore[arg-type]
 
 
+def test_a_table_of_trials_is_of_one_task(model: MetaModel) -> None:
+    rows = SPACE.to_frame(SPACE.sample(6, seed=3)).assign(score=np.arange(6.0))
+    assert model.update(rows.assign(task_id=7)).task_ids[-1] == "7"
+    with pytest.raises(ValueError, match="of 2 tasks: a, b; scores are only compared within a"):
+        model.update(rows.assign(task_id=[*"aaabbb"]))
+
+
 def test_a_task_has_one_name(model: MetaModel) -> None:
     trials = [(config, score(config, 0.5)) for config in SPACE.sample(5, seed=2)]
     with pytest.raises(ValueError, match="knows a task 't3' already; give another task_id"):

@@ -241,6 +241,11 @@ def test_meta_features_that_do_not_fit(tasks: pd.DataFrame, message: str) -> Non
         MetaDataset.from_frames(broken(), tasks, space=SVM)
 
 
+def test_meta_features_are_a_table() -> None:
+    with pytest.raises(TypeError, match=r"^tasks is of type dict; give a DataFrame indexed by"):
+        MetaDataset.from_frames(broken(), {"a": {"rows": 1.0}}, space=SVM)  # type: ignore[arg-type]
+
+
 def test_a_direction_that_is_none() -> None:
     with pytest.raises(ValueError, match="direction is 'up'"):
         MetaDataset.from_frames(broken(), space=SVM, direction="up")  # type: ignore[arg-type]
