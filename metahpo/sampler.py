@@ -24,7 +24,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from metahpo.catalogue import learners, resolve_learner
+from metahpo.catalogue import resolve_learner, task_named
 from metahpo.growth import seconds_taken
 from metahpo.hint import hint
 from metahpo.metadataset import Direction
@@ -379,11 +379,7 @@ def _meta_features(
 
 def _task(meta_features: Mapping[str, float] | None, learner: str | None) -> Task:
     found: Task | None = getattr(meta_features, "task", None)
-    if found is not None:
-        return found
-    if isinstance(learner, str) and learner in learners:
-        return learners[learner].task
-    return "classification"
+    return task_named(learner) if found is None else found
 
 
 def _prefixed(model: MetaModel, prefix: str) -> MetaModel:

@@ -530,9 +530,24 @@ class Space:
         return self._configs(levels, len(known))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the space as plain JSON values: parameters, conditions, default."""
+        """Return the space as plain JSON values: parameters, conditions, default.
+
+        Raises
+        ------
+        ValueError
+            Naming a parameter with choices that JSON has no words for, such as estimators.
+        """
+        parameters = {}
+        for name, distribution in self.distributions.items():
+            try:
+                parameters[name] = distribution_to_json(distribution)
+            except TypeError:
+                raise ValueError(
+                    f"the parameter {name!r} has choices that no storage can hold; choose among "
+                    "strings, numbers, booleans and None, or do without storage"
+                ) from None
         return {
-            "parameters": {n: distribution_to_json(d) for n, d in self.distributions.items()},
+            "parameters": parameters,
             "conditions": {c: [p, list(values)] for c, (p, values) in self.conditions.items()},
             "default": self.default,
         }

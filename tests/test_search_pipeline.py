@@ -97,9 +97,16 @@ def test_a_subclass_is_told_by_name() -> None:
     assert find_place(MySVC(), "svc").learner is learners["svc"]
 
 
-def test_a_learner_that_the_estimator_is_not() -> None:
-    with pytest.raises(ValueError, match="'random_forest' tunes 'criterion', which SVC does not"):
-        plan_search(make_pipeline(StandardScaler(), SVC()), learner="random_forest")
+@pytest.mark.parametrize(
+    ("learner", "message"),
+    [
+        ("random_forest", "'random_forest' tunes 'criterion', which SVC does not"),
+        ("ada_boost", "'ada_boost' tunes '[a-z_]*', which SVC does not"),
+    ],
+)
+def test_a_learner_that_the_estimator_is_not(learner: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_search(make_pipeline(StandardScaler(), SVC()), learner=learner)
 
 
 def test_the_search_starts_at_what_the_pipeline_sets() -> None:

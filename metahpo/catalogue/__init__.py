@@ -38,6 +38,13 @@ def _catalogue() -> dict[str, Learner]:
 learners: Mapping[str, Learner] = MappingProxyType(_catalogue())
 
 
+def task_named(learner: str | None) -> Task:
+    """Return what the learner of a name does; "classification" where the name leaves it open."""
+    if isinstance(learner, str) and learner in learners:
+        return learners[learner].task
+    return "classification"
+
+
 def resolve_learner(name: str, task: Task) -> Learner:
     """Find a learner by its name or family for a task.
 

@@ -33,7 +33,7 @@ def command(
     out_file: File = Path("tasks.html"),
 ) -> None:
     """Draw the [bold]space of known tasks[/], and where a table stands in it."""
-    from metahpo.catalogue import learners, resolve_learner
+    from metahpo.catalogue import resolve_learner, task_named
     from metahpo.metafeatures import describe
     from metahpo.metamodel import DEFAULT, MetaModel
     from metahpo.report.task_space import task_space
@@ -43,14 +43,14 @@ def command(
         raise ValueError("give a table and its --target, or neither")
     place = None
     kind: Task = "regression" if task.value == "regression" else "classification"
+    if task.value == "auto":
+        kind = task_named(learner)
     features = None
     if table is not None and target is not None:
         data = read_table(table, target, task.value)
         kind, features = data.task, describe(data.X, data.y, data.task)
         for text in data.notes:
             note(text)
-    elif task.value == "auto" and learner in learners:
-        kind = learners[learner].task
     known = MetaModel.load(model, learner=learner, task=kind)
     if model != DEFAULT and learner != "auto":  # which is also what nobody asked for
         check_known(resolve_learner(learner, kind), known, model)

@@ -167,8 +167,9 @@ def find_place(estimator: Any, learner: Learner | str | None = None) -> Place:
     while (step := _inside(estimator)) is not None:
         prefix, estimator = f"{prefix}{step[0]}__", step[1]
     learner = learner or _entry(estimator)
-    if learner is None or learner.base_class is None or estimator.estimator is not None:
+    if learner is not None:
         _check_taken(estimator, learner)
+    if learner is None or learner.base_class is None or estimator.estimator is not None:
         return Place(prefix, estimator, learner)
     nested = {n.partition("estimator__")[2]: v for n, v in learner.space.default.items()}
     base = learner.base_class(**{n: v for n, v in nested.items() if n})
@@ -192,12 +193,10 @@ def _check_replaceable(estimator: Any, learner: UnionLearner) -> None:
         )
 
 
-def _check_taken(estimator: Any, learner: Learner | None) -> None:
-    if learner is None:
-        return
+def _check_taken(estimator: Any, learner: Learner) -> None:
     known = estimator.get_params()
-    foreign = [n for n in learner.params_of(learner.space.default) if n not in known]
-    if foreign:
+    own = (name.partition("__")[0] for name in learner.params_of(learner.space.default))
+    if foreign := [name for name in own if name not in known]:
         raise ValueError(
             f"the learner {learner.name!r} tunes {foreign[0]!r}, which "
             f"{type(estimator).__name__} does not have; leave learner out, or name the one it is"

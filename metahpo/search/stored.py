@@ -22,11 +22,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import psutil
-from optuna.distributions import (
-    CategoricalDistribution,
-    FloatDistribution,
-    distribution_to_json,
-)
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -132,7 +128,7 @@ def identity_of(
         If a parameter has choices that JSON has no words for.
     """
     return {
-        "space": _plain(space),
+        "space": space.to_json(),
         "data": _digest(validation.X, validation.y),
         "folds": _digest(*(rows for split in validation.splits for rows in split)),
         "estimator": _printed(estimator),
@@ -152,18 +148,6 @@ def _told(value: Any) -> str:
         return _digest(value)
     except (TypeError, ValueError):  # it is no array or table
         return _printed(value)
-
-
-def _plain(space: Space) -> dict[str, Any]:
-    for name, distribution in space.distributions.items():
-        try:
-            distribution_to_json(distribution)
-        except TypeError:
-            raise ValueError(
-                f"the parameter {name!r} has choices that no storage can hold; leave out storage, "
-                "or choose among strings, numbers, booleans and None"
-            ) from None
-    return space.to_json()
 
 
 def _printed(thing: Any) -> str:
