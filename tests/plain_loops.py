@@ -15,7 +15,7 @@ Task = tuple[Tensor, Tensor, Tensor, Tensor]  # support x, y, query x, y
 
 def inner_loop(
     theta: Params,
-    loss: Callable[[Params], Tensor],
+    losses: Sequence[Callable[[Params], Tensor]],
     rates: Callable[[str, int], Tensor | float],
     steps: int,
     *,
@@ -28,7 +28,8 @@ def inner_loop(
     names = list(theta) if adapted is None else list(adapted)
     phi = dict(theta)
     for step in range(steps):
-        gradients = torch.autograd.grad(loss(phi), [phi[n] for n in names], create_graph=second)
+        loss = losses[step % len(losses)](phi)
+        gradients = torch.autograd.grad(loss, [phi[n] for n in names], create_graph=second)
         norm = torch.sqrt(sum((g**2).sum() for g in gradients))
         for name, g in zip(names, gradients, strict=True):
             if clip is not None and norm > clip:

@@ -196,7 +196,7 @@ def plain_phi(rule: InnerRule, at: Params, x: Tensor, y: Tensor, steps: int) -> 
     start = {name.removeprefix("theta."): p for name, p in at.items() if name[:5] == "theta"}
     return plain_loops.inner_loop(
         start,
-        loss,
+        [loss],
         rate,
         steps,
         second=rule.order == "second",
@@ -298,10 +298,20 @@ def test_a_rule_that_adapts_nothing_is_refused(rates: Literal["scalar", "tensor"
 # the implicit gradient
 
 
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
 @pytest.mark.parametrize("adapted", [("*",), ("w", "b")])
-def test_the_implicit_gradient_is_that_of_the_inner_optimum(adapted: tuple[str, ...]) -> None:
+def test_the_implicit_gradient_is_that_of_the_inner_optimum(
+    adapted: tuple[str, ...], weight_decay: float
+) -> None:
     """Central differences of the query loss at the inner optimum, found by many steps."""
-    rule = InnerRule(rate=0.1, order="implicit", proximal=2.0, adapted=adapted, solver_steps=8)
+    rule = InnerRule(
+        rate=0.1,
+        order="implicit",
+        proximal=2.0,
+        weight_decay=weight_decay,
+        adapted=adapted,
+        solver_steps=8,
+    )
     bends, steps = Bends(), 150
     episodes = bends.sample(3, chance(1))
     support, query = bends.losses(episodes)
@@ -339,10 +349,12 @@ def test_the_gradient_of_the_logits_is_that_of_the_priced_loss(first: float) -> 
         assert torch.allclose(found, expected, rtol=1e-12, atol=1e-15)
 
 
-def test_a_learned_step_count_weighs_the_losses_by_its_probabilities() -> None:
+@settings(max_examples=30, deadline=None)
+@given(logits=st.lists(st.floats(-4, 4), min_size=4, max_size=4))
+def test_a_learned_step_count_weighs_the_losses_by_its_probabilities(logits: list[float]) -> None:
     rule, count, bends = InnerRule(rate=0.1, learned=True), StepCount(3, tail=0.0), Bends()
     episodes = bends.sample(4, chance(1))
-    at = leaves(rule, 3) | {"steps.logits": torch.tensor([0.3, -0.5, 0.9, 0.1], dtype=DOUBLE)}
+    at = leaves(rule, 3) | {"steps.logits": torch.tensor(logits, dtype=DOUBLE)}
     found, loss = Objective(bends.losses, rule, count)(at, episodes, 1.0)
     p = torch.softmax(at["steps.logits"], 0)
     parts = [Objective(bends.losses, rule, k)(at, episodes, 1.0) for k in range(4)]
@@ -360,6 +372,14 @@ def test_steps_with_a_negligible_tail_are_not_unrolled() -> None:
     assert count.horizon(torch.zeros(4)) == 3
     assert count.horizon(torch.tensor([0.0, 9.0, 0.0, 0.0])) == 1
     assert count.horizon(torch.tensor([9.0, 0.0, 0.0, 0.0])) == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(logits=st.lists(st.floats(-5, 5), min_size=2, max_size=9))
+def test_no_more_steps_are_unrolled_than_there_may_be(logits: list[float]) -> None:
+    """Probabilities that add up to a little less than 1 leave nothing behind the last count."""
+    maximum = len(logits) - 1
+    assert StepCount(maximum, tail=0.0).horizon(torch.tensor(logits)) <= maximum
 
 
 @pytest.mark.parametrize("rate", [8.0, 1e200])
@@ -582,6 +602,12 @@ def test_weight_decay_pulls_at_the_initialisation_alone() -> None:
 def test_options_of_the_outer_loop_refuse_what_cannot_be() -> None:
     with pytest.raises(ValueError, match="iterations is 0"):
         OuterOptions(iterations=0)
+    with pytest.raises(ValueError, match="patience is 0"):
+        OuterOptions(patience=0)
+    with pytest.raises(ValueError, match="clip is -1"):
+        OuterOptions(clip=-1.0)
+    with pytest.raises(ValueError, match="weight_decay is -1"):
+        OuterOptions(weight_decay=-1.0)
     with pytest.raises(ValueError, match="warm_up is 2"):
         OuterOptions(warm_up=2)
     with pytest.raises(ValueError, match="rate_learning_rate is -1"):

@@ -73,7 +73,7 @@ def plain_gradient(
     def outer(task: plain_loops.Task) -> Tensor:
         x, y, query_x, query_y = task
         phi = plain_loops.inner_loop(
-            leaves, lambda phi: measure(forward(phi, x), y), lambda *_: rate, STEPS
+            leaves, [lambda phi: measure(forward(phi, x), y)], lambda *_: rate, STEPS
         )
         return measure(forward(phi, query_x), query_y)
 

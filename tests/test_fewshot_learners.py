@@ -42,6 +42,11 @@ LEARNERS = {
         InnerRule(rate=0.1, rates="tensor_step", learned=True), StepCount(3, tail=0.0)
     ),
 }
+PULLED = {
+    name: replace(method, rule=replace(method.rule, weight_decay=0.3, proximal=0.7))
+    for name, method in LEARNERS.items()
+}
+PULLED["reptile"] = replace(PULLED["reptile"], rule=replace(PULLED["reptile"].rule, rates="step"))
 NET = MLP(1, 1, (8,))
 
 
@@ -69,7 +74,12 @@ def learners() -> dict[str, MetaLearner]:
 
 
 def doubled(learner: MetaLearner) -> Params:
-    return {name: p.double().requires_grad_() for name, p in learner.parameters.items()}
+    """Return its parameters in double precision, with rates that differ from each other."""
+    at = {name: p.double() for name, p in learner.parameters.items()}
+    for name, p in at.items():
+        if name.startswith("rate."):
+            at[name] = p + 0.01 * torch.arange(p.numel()).reshape(p.shape)
+    return {name: p.requires_grad_() for name, p in at.items()}
 
 
 def plain_objective(method: Method, at: Params, task: plain_loops.Task) -> Tensor:
@@ -90,27 +100,32 @@ def plain_objective(method: Method, at: Params, task: plain_loops.Task) -> Tenso
         log = at["rate.all" if rule.rates in ("scalar", "step") else f"rate.{name}"]
         return (log[step] if rule.rates in ("step", "tensor_step") else log).exp()
 
-    def phi_after(steps: int, start: Params = theta, loss=support) -> Params:
+    def phi_after(steps: int, *losses) -> Params:
         second = rule.order == "second"
         return plain_loops.inner_loop(
-            start, loss, rate, steps, second=second, adapted=adapted, proximal=rule.proximal
+            theta,
+            losses,
+            rate,
+            steps,
+            second=second,
+            adapted=adapted,
+            weight_decay=rule.weight_decay,
+            proximal=rule.proximal,
         )
 
     if method.outer == "displacement":
-        phi = theta
-        for step in range(method.maximum):
-            phi = phi_after(1, phi, (support, query)[step % 2])
+        phi = phi_after(method.maximum, support, query)
         return sum((theta[n] * (theta[n] - phi[n]).detach()).sum() for n in theta)
     if rule.order == "implicit":
-        return implicit(theta, phi_after(method.maximum), support, query, rule.proximal)
+        return implicit(theta, phi_after(method.maximum, support), support, query, rule)
     if isinstance(method.steps, StepCount):
         p = torch.softmax(at["steps.logits"].detach(), 0)
-        return sum(p[k] * query(phi_after(k)) for k in range(len(p)))
-    return query(phi_after(method.maximum))
+        return sum(p[k] * query(phi_after(k, support)) for k in range(len(p)))
+    return query(phi_after(method.maximum, support))
 
 
-def implicit(theta: Params, phi: Params, support, query, proximal: float) -> Tensor:
-    """Inner product of theta with lambda (H + lambda I)^-1 g, H in full."""
+def implicit(theta: Params, phi: Params, support, query, rule: InnerRule) -> Tensor:
+    """Inner product of theta with lambda (H + (w + lambda) I)^-1 g, H in full."""
     names = list(phi)
     sizes = [phi[n].numel() for n in names]
     flat = torch.cat([phi[n].detach().flatten() for n in names]).requires_grad_()
@@ -121,14 +136,18 @@ def implicit(theta: Params, phi: Params, support, query, proximal: float) -> Ten
 
     hessian = torch.autograd.functional.hessian(lambda v: support(shaped(v)), flat)
     (gradient,) = torch.autograd.grad(query(shaped(flat)), flat)
-    matrix = hessian + proximal * torch.eye(len(flat), dtype=flat.dtype)
-    outer = proximal * torch.linalg.solve(matrix, gradient)
+    pull = rule.weight_decay + rule.proximal
+    matrix = hessian + pull * torch.eye(len(flat), dtype=flat.dtype)
+    outer = rule.proximal * torch.linalg.solve(matrix, gradient)
     return (torch.cat([theta[n].flatten() for n in names]) * outer).sum()
 
 
+@pytest.mark.parametrize("methods", [LEARNERS, PULLED], ids=["as they are", "pulled"])
 @pytest.mark.parametrize("name", LEARNERS)
-def test_the_meta_gradient_is_that_of_the_plain_loop(name: str) -> None:
-    method = LEARNERS[name]
+def test_the_meta_gradient_is_that_of_the_plain_loop(
+    name: str, methods: dict[str, Method]
+) -> None:
+    method = methods[name]
     # conjugate gradients solve exactly in as many steps as there are parameters
     method = replace(method, rule=replace(method.rule, solver_steps=30))
     learner = MetaLearner(NET, method, device="cpu")

@@ -26,10 +26,8 @@ def displacement(
 ) -> tuple[Params, Tensor]:
     """Return theta - mean phi, and the query loss after the steps, averaged over the tasks."""
     with torch.no_grad():
-        phi = spread(theta, rule, tasks)
-        for step in range(steps):
-            minibatch = (support, query)[step % 2]
-            *_, phi = unroll(phi, minibatch, rule, log_rates, 1)
+        start = spread(theta, rule, tasks)
+        *_, phi = unroll(start, (support, query), rule, log_rates, steps)
         moved = {
             name: p - phi[name].mean(0) if rule.adapts(name) else torch.zeros_like(p)
             for name, p in theta.items()

@@ -1,9 +1,9 @@
 """iMAML: the outer gradient at the inner optimum, by the implicit function theorem.
 
-The inner loop approaches phi = argmin L(phi, s) + lambda/2 · |phi - theta|², where s are the
-parameters that do not adapt. At the optimum, whatever the way there,
+The inner loop approaches phi = argmin L(phi, s) + w/2 · |phi|² + lambda/2 · |phi - theta|², where
+s are the parameters that do not adapt. At the optimum, whatever the way there,
 
-    u            = (H + lambda·I)^-1 ∇_phi Q                                                 (1)
+    u            = (H + (w + lambda)·I)^-1 ∇_phi Q                                           (1)
     dQ / dtheta  = lambda · u                                                                (2)
     dQ / ds      = ∂Q/∂s - ∂/∂s (∇_phi L · u)                                                (3)
 
@@ -14,6 +14,7 @@ Notation
 ======= =================================================================
 L, Q    support and query loss of a task
 H       Hessian of L in phi; only its products with vectors are formed
+w       rule.weight_decay
 lambda  rule.proximal
 ======= =================================================================
 """
@@ -55,11 +56,13 @@ def implicit_gradient(
         support(phi).sum(), [phi[n] for n in adapted], create_graph=True
     )  # ∇_phi L, kept differentiable
 
+    pull = rule.weight_decay + rule.proximal
+
     def product(v: Vector) -> Vector:
         hessian = torch.autograd.grad(
             slope, [phi[n] for n in adapted], grad_outputs=v, retain_graph=True
         )
-        return [h + rule.proximal * part for h, part in zip(hessian, v, strict=True)]
+        return [h + pull * part for h, part in zip(hessian, v, strict=True)]
 
     u = _conjugate_gradient(product, at_query, rule.solver_steps)  # (1)
     result = {

@@ -7,7 +7,7 @@ sum is every task's own gradient, and one backward pass serves the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -24,7 +24,11 @@ def spread(theta: Mapping[str, Tensor], rule: InnerRule, tasks: int) -> Params:
 
 
 def unroll(
-    start: Params, loss: Loss, rule: InnerRule, log_rates: Mapping[str, Tensor], steps: int
+    start: Params,
+    loss: Loss | Sequence[Loss],
+    rule: InnerRule,
+    log_rates: Mapping[str, Tensor],
+    steps: int,
 ) -> Iterator[Params]:
     """Take inner steps, and hand out the parameters after each.
 
@@ -32,8 +36,9 @@ def unroll(
     ----------
     start : dict of str to Tensor, each (B, ...)
         Where every task starts: :func:`spread`'s value, or a start of one's own a task.
-    loss : callable
-        Parameters to the tasks' losses, shape (B,).
+    loss : callable, or sequence of them
+        Parameters to the tasks' losses, shape (B,); of several, steps follow one after the other
+        in turn, as minibatches.
     rule : InnerRule
     log_rates : mapping of str to Tensor
         :meth:`InnerRule.initial_log_rates`'s value, or what became of it.
@@ -52,10 +57,11 @@ def unroll(
             n: p if p.requires_grad else p.detach().requires_grad_() for n, p in start.items()
         }
     rates = {name: log.exp() for name, log in log_rates.items()}
+    losses = (loss,) if callable(loss) else loss
     phi = start
     yield phi
     for step in range(steps):
-        phi = _step(phi, start, loss, rule, rates, step, second)
+        phi = _step(phi, start, losses[step % len(losses)], rule, rates, step, second)
         yield phi
 
 

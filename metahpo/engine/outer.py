@@ -79,13 +79,20 @@ class OuterOptions:
     mixed_precision: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "tasks", "accumulate", "validate_every"):
+        for name in ("iterations", "tasks", "accumulate", "validate_every", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
-        for name in ("learning_rate", "rate_learning_rate", "logit_learning_rate"):
+        for name in (
+            "learning_rate",
+            "rate_learning_rate",
+            "logit_learning_rate",
+            "weight_decay",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if self.clip is not None and self.clip <= 0:
+            raise ValueError(f"clip is {self.clip}; it must be positive, or None")
         for name in ("warm_up", "final"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be in [0, 1]")

@@ -77,7 +77,7 @@ class StepCount:
     def horizon(self, logits: Tensor) -> int:
         """Return how many steps to unroll: the later counts have less than `tail` together."""
         beyond = 1 - torch.softmax(logits.detach().double(), 0).cumsum(0)  # P(K > k)
-        return int((beyond > self.tail).sum())
+        return int((beyond[:-1] > self.tail).sum())  # the last is 0, up to rounding
 
     def sound(self, losses: Tensor) -> int:
         """Return how many counts come before the first that exploded; the count 0 never does.
