@@ -25,6 +25,7 @@ from metahpo.space import Config, Space, as_space
 from metahpo.surrogate.cost import CostBelief
 from metahpo.surrogate.scores import told
 from metahpo.transfer import Transfer, TransferReport
+from metahpo.tried import Tried
 
 if TYPE_CHECKING:
     from metahpo.surrogate.study import Prior, StudyBelief
@@ -38,6 +39,7 @@ _SHORT_LIST = 200  # candidates that are judged by all of them
 _ROUNDS = 2  # of drawing more candidates, around the most promising
 _PROMISING = 5  # of these
 _STEP = 400  # of those, a round
+_DRAWN = 64  # configurations among which one is found that has not been tried
 # scored trials before which only what an earlier task has tried is chosen: where no earlier task
 # helps, and where one surely does and the space is all theirs
 _REMEMBERED = (3, 20)
@@ -171,8 +173,8 @@ class MetaOptimizer:
     def afresh(self, seed: int | None = 0) -> MetaOptimizer:
         """Return an optimizer like this one that has been told nothing.
 
-        It shares what has been found out and depends on no trial, which is most of what asking
-        takes.
+        It shares what has been computed, which is most of what asking takes: of the space, and of
+        the trials, for where it is told the same ones.
 
         Parameters
         ----------
@@ -184,7 +186,7 @@ class MetaOptimizer:
         fresh._proposals = self._proposals.afresh(fresh._rng)
         fresh._viewed = fresh._proposals.view([])
         if "_prior" in vars(fresh):
-            fresh._prior = replace(fresh._prior)  # without the factors of trials
+            fresh._prior = replace(fresh._prior)  # without the candidates that it has looked at
         return fresh
 
     @property
@@ -323,9 +325,9 @@ class MetaOptimizer:
         return True
 
     def _next(self, within: Space, *, known_alone: bool = False) -> Config:
-        tried = {*self._tried.codes.row_keys, *self.space.codes(self._pending).row_keys}
+        tried = Tried.of(self.space, self.trials, self._tried.codes, self._pending)
         candidates = self._given or self._proposals.remembered(within, tried)
-        free = _free(candidates, tried)
+        free = tried.free(candidates)
         if free.any() and self._recalls():
             return candidates.config(self._portfolio_pick(candidates, free))
         belief = self._belief(fantasies=True)
@@ -336,11 +338,11 @@ class MetaOptimizer:
             drawn = self._proposals.spread(within, len(self.trials))
             drawn = drawn + self._proposals.near(within, self._incumbents(), _LOCAL)
             candidates = candidates + drawn
-            free = np.concatenate([free, _free(drawn, tried)])
+            free = np.concatenate([free, tried.free(drawn)])
         if self._given is not None and not free.any():
             raise ValueError(f"all {len(candidates)} candidates have been tried")
         if belief is None or not free.any():
-            return within.sample(1, seed=int(self._rng.integers(2**31)), method="random")[0]
+            return self._any(within, tried)
         promising = np.flatnonzero(free)
         if len(promising) > _SHORT_LIST:
             glance = belief.glance(candidates.phi, candidates.codes.array, of=_ROUGH)
@@ -351,6 +353,12 @@ class MetaOptimizer:
         for _ in range(_ROUNDS if drawing else 0):
             short, gain = self._nearer(within, belief, short, gain, tried)
         return short.config(int(gain.argmax()))
+
+    def _any(self, within: Space, tried: Tried) -> Config:
+        """Draw a configuration, one that has not been tried if some are left."""
+        seed = int(self._rng.integers(2**31))
+        drawn = self._proposals.view(within.sample(_DRAWN, seed=seed, method="random"))
+        return drawn.config(int(tried.free(drawn).argmax()))  # the first, where none is
 
     def _recalls(self) -> bool:
         """Whether the next trial is what the training tasks alone say, whatever trials have shown.
@@ -378,13 +386,13 @@ class MetaOptimizer:
         return gain / self._price(candidates)
 
     def _nearer(
-        self, within: Space, belief: StudyBelief, short: Candidates, gain: Array, tried: set[bytes]
+        self, within: Space, belief: StudyBelief, short: Candidates, gain: Array, tried: Tried
     ) -> tuple[Candidates, Array]:
         """Draw more around the most promising; return both, and what they promise."""
         best = np.argsort(-gain, kind="stable")[:_PROMISING]
         short, gain = short.take(best), gain[best]
         near = self._proposals.near(within, short, _STEP)
-        near = near.take(np.flatnonzero(_free(near, tried)))
+        near = near.take(np.flatnonzero(tried.free(near)))
         return short + near, np.concatenate([gain, self._gain(belief, near)])
 
     def _incumbents(self) -> Candidates:
@@ -573,11 +581,6 @@ def _checked_model(model: Any) -> MetaModel:
             'MetaModel.load("default", learner=...) loads one'
         )
     return model
-
-
-def _free(candidates: Candidates, tried: set[bytes]) -> NDArray[np.bool_]:
-    """Tell those that have neither been tried nor are running."""
-    return np.array([key not in tried for key in candidates.codes.row_keys], dtype=bool)
 
 
 def _finite(value: float, name: str, otherwise: str) -> float:

@@ -88,7 +88,10 @@ class Number:
         low, step = self.distribution.low, self.distribution.step
         if step is None:
             return np.ones(len(levels), dtype=bool)
-        off = np.abs(np.remainder(levels - low + step / 2, step) - step / 2)
+        if isinstance(self.distribution, IntDistribution) and step == 1:
+            off = np.abs(levels - np.round(levels))  # also of what is too large to add to
+        else:
+            off = np.abs(np.remainder(levels - low + step / 2, step) - step / 2)
         return ~(off > _OFF_STEP * step)
 
     def column(self, values: Sequence[Any]) -> pd.Series[Any]:
@@ -137,7 +140,9 @@ class Number:
         broken = levels[levels % 1 != 0]
         if len(broken):
             raise ValueError(f"{self.name}={broken[0]:g}; a whole number is needed")
-        return [int(level) for level in levels]
+        # a float may be the nearest to an end that it lies beyond
+        low, high = self.distribution.low, self.distribution.high
+        return [min(max(int(level), low), high) for level in levels]
 
     def cells(self, levels: Array) -> pd.Series[Any]:
         """Turn levels into a table's column."""

@@ -12,6 +12,7 @@ from metahpo.candidates import Array, Candidates, Drawn, around
 from metahpo.metamodel import MetaModel
 from metahpo.space import Codes, Config, Space
 from metahpo.transfer import Transfer
+from metahpo.tried import Tried
 
 _SPREAD = 2500  # configurations drawn over the whole space
 _LASTING = 8  # trials for which they stay the same: viewing them takes long
@@ -70,7 +71,7 @@ class Proposals:
         read = self._known.known.row_keys[1:]  # behind the default
         return sum(a == b for a, b in zip(read, pool, strict=True)) / len(pool)
 
-    def remembered(self, within: Space, tried: set[bytes]) -> Candidates:
+    def remembered(self, within: Space, tried: Tried) -> Candidates:
         """Return what is known to be good, moved into a part of the space."""
         if within is self._space:
             return self._known
@@ -83,9 +84,9 @@ class Proposals:
             for config, original in zip(inside, known, strict=True)
             if all(config.get(name) == original.get(name) for name in decided)
         ]
-        keys = self._space.codes(whole).row_keys
-        free = [config for config, key in zip(whole, keys, strict=True) if key not in tried]
-        return self.view(free or inside)
+        viewed = self.view(whole)
+        free = np.flatnonzero(tried.free(viewed))
+        return viewed.take(free) if len(free) else self.view(inside)
 
     def spread(self, within: Space, turn: int) -> Candidates:
         """Draw configurations over a part of the space, others only every few turns."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from copy import copy
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -187,10 +188,17 @@ class MetaSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return the configuration to try next, as far as it lies in `search_space`."""
+        """Return the configuration to try next, as far as it lies in `search_space`.
+
+        Where another sampler has taken parameters out of it, to give them values of its own, these
+        are taken to be the same as in the last trial that has them.
+        """
         _refuse_multi_objective(study)
         if not search_space:
             return {}
+        whole = self.infer_relative_search_space(study, trial)
+        if held := whole.keys() - search_space.keys():
+            trial = _as_if_shown(trial, held, study.get_trials(deepcopy=False))
         plan = self._plan(study, trial, asked={})
         return {n: _original(d, plan[n]) for n, d in search_space.items() if n in plan}
 
@@ -348,6 +356,18 @@ class MetaSampler(BaseSampler):
 
 
 # ---------------------------------------------------------------------- what is tuned
+
+
+def _as_if_shown(
+    trial: FrozenTrial, names: Set[str], others: Sequence[FrozenTrial]
+) -> FrozenTrial:
+    """Return a trial that shows parameters, too, as the last of some others has them."""
+    given = copy(trial)
+    for name in names:
+        last = next(other for other in reversed(others) if name in other.params)
+        given.params = {name: last.params[name], **given.params}
+        given.distributions = {name: last.distributions[name], **given.distributions}
+    return given
 
 
 def _is_taken(plan: Config, study: Study, trial: FrozenTrial) -> bool:

@@ -539,6 +539,24 @@ def test_a_finite_space_runs_dry_without_an_error() -> None:
     assert {config["n"] for config, _ in optimizer.trials} == {1, 2, 3}
 
 
+def test_what_nobody_knows_is_not_asked_twice_while_something_is_left() -> None:
+    space = Space({"n": IntDistribution(1, 5), "kind": CategoricalDistribution(["a", "b"])})
+    side_by_side = MetaOptimizer(MetaModel.blank(), space=space).ask(10)
+    failing = MetaOptimizer(MetaModel.blank(), space=space)
+    for _ in range(10):
+        failing.tell(failing.ask(), np.nan)
+    for configs in (side_by_side, [config for config, _ in failing.trials]):
+        assert len({repr(config) for config in configs}) == 10
+
+
+@pytest.mark.parametrize("high", [2**62, 2**63 - 1])
+def test_whole_numbers_of_any_size(high: int) -> None:
+    optimizer = MetaOptimizer(MetaModel.blank(), space={"n": IntDistribution(0, high)})
+    for i in range(6):
+        optimizer.tell(optimizer.ask(), float(i))
+    assert all(0 <= config["n"] <= high for config, _ in optimizer.trials)
+
+
 # ---------------------------------------------------------------------- trust and quality
 
 

@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -374,6 +375,32 @@ def test_failures_count_as_bad(tiny_model: MetaModel, study: optuna.Study) -> No
     assert len({str(config) for config in params(study)}) == 5
 
 
+@pytest.mark.parametrize("known", [["C", "gamma"], ["kernel", "C"], ["a", "b"]])
+def test_what_has_failed_is_left_where_the_objective_shows_a_part_of_the_space(
+    study: optuna.Study, known: list[str]
+) -> None:
+    """Nothing has succeeded that would tell which parameters it has."""
+
+    def fails(trial: Trial) -> float:
+        suggest(trial, known[0], SVC.distributions.get(known[0], FloatDistribution(0.0, 1.0)))
+        suggest(trial, known[1], SVC.distributions.get(known[1], FloatDistribution(0.0, 1.0)))
+        raise ValueError
+
+    study.optimize(fails, n_trials=12, catch=(ValueError,))
+    assert len({repr(config) for config in params(study)}) == 12
+
+
+def test_a_choice_that_has_failed_is_left(study: optuna.Study) -> None:
+    def fails(trial: Trial) -> float:
+        if trial.suggest_categorical("kernel", SVC.distributions["kernel"].choices) != "linear":
+            raise ValueError
+        return trial.suggest_float("C", 1e-2, 1e2, log=True)
+
+    study.optimize(fails, n_trials=10, catch=(ValueError,))
+    kernels = [config["kernel"] for config in params(study)]
+    assert kernels.count("linear") >= 7  # each of the other three once at most
+
+
 def test_a_failure_that_went_well_when_tried_again_is_forgiven(study: optuna.Study) -> None:
     config = dict(SVC.default)
     study.add_trial(finished(config, state=TrialState.FAIL))
@@ -523,6 +550,19 @@ def test_the_space_that_is_given_is_where_it_starts(
     study.optimize(lambda trial: sum(suggest_all(trial, space).values()), n_trials=3)
     assert params(study)[0]["new"] == 0.25  # the default of what nobody knows
     assert all(0.5 <= config["C"] <= 2.0 for config in params(study))
+
+
+@pytest.mark.parametrize("kernel", ["linear", "poly"])
+def test_what_another_sampler_fixes_is_conditioned_on(
+    sampler: Callable[..., MetaSampler], kernel: str
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        around = optuna.samplers.PartialFixedSampler({"kernel": kernel}, sampler())
+    study = optuna.create_study(direction="maximize", sampler=around)
+    study.optimize(objective, n_trials=12)
+    assert {config["kernel"] for config in params(study)} == {kernel}
+    assert len({repr(config) for config in params(study)}) == 12
 
 
 def test_names_under_a_prefix(tiny_model: MetaModel, sampler: Callable[..., MetaSampler]) -> None:

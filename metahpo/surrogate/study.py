@@ -43,6 +43,8 @@ class Prior:
         What responses are worth, see :mod:`metahpo.surrogate.worth`.
     calibration : Calibration, optional
         Where scores lie in what is foretold of them, if that has been learned.
+    factors : NullFactors
+        What was computed of the last trials; those that are told again cost nothing.
     """
 
     tasks: TaskPrior
@@ -51,7 +53,7 @@ class Prior:
     log_relevance: Array
     bends: Array
     calibration: Calibration | None = None
-    _factors: NullFactors = field(default_factory=NullFactors, init=False, repr=False)
+    factors: NullFactors = field(default_factory=NullFactors, repr=False)
     _glanced: list[tuple[Floats, Array, View]] = field(  # the last one alone
         default_factory=list, init=False, repr=False
     )
@@ -100,7 +102,7 @@ class Prior:
         """Adapt to n >= 1 trials, and condition on them."""
         told = self.told(phi, X, y)
         with torch.no_grad():
-            return StudyBelief(self, self.adaptation.posterior(told, self._factors))
+            return StudyBelief(self, self.adaptation.posterior(told, self.factors))
 
 
 @dataclass(frozen=True, eq=False)
