@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from metahpo.candidates import Candidates
+from metahpo.hint import prefix_hint
 from metahpo.metadataset import Direction
 from metahpo.space import Codes, Config, Space
 from metahpo.surrogate.features import Floats
@@ -48,17 +49,20 @@ SECONDS = "metahpo:seconds"
 """User attribute of a trial: what its evaluation took, where that is not its whole duration."""
 
 _SECONDS = "fit_seconds"
+_NO_PARAMETERS = ("task_id", "score", _SECONDS)  # columns of a table of trials
+_LISTED = 5  # parameters that a message names
 _REMEMBERED = 10  # a study's best configurations that join the pool
 
 Trials: TypeAlias = Union["Study", pd.DataFrame, Iterable[tuple[Mapping[str, Any], float]]]
 
 
 def finished_trials(
-    trials: Trials, space: Space, direction: Direction
+    trials: Trials, space: Space, direction: Direction, prefix: str = ""
 ) -> tuple[list[Config], Array, Array, str]:
     """Read a study: configurations, scores (higher being better), seconds, and its name.
 
-    Seconds are NaN where they are not known.
+    Of the configurations what the space knows, by its names. Seconds are NaN where they are not
+    known.
 
     Parameters
     ----------
@@ -68,29 +72,49 @@ def finished_trials(
         That of the model, as which tables are read.
     direction : {"maximize", "minimize"}
         Which way the scores are better.
+    prefix : str, default=""
+        What the trials put in front of the space's names.
 
     Raises
     ------
     ValueError
-        If a study's direction is another, or a table has no column ``score`` or several tasks.
+        If a study's direction is another, a table has no column ``score`` or several tasks, or
+        there are trials and the space knows no parameter of any.
     """
-    name = ""
+    name, known, tuned = "", space.prefixed(prefix), list[str]()
     if isinstance(trials, pd.DataFrame):
         if "score" not in trials:
             raise ValueError("the table of trials has no column 'score'")
         name = _name_in(trials)
-        read = space.from_frame(space.clip(trials))  # an empty cell may be the choice None
+        read = known.from_frame(known.clip(trials))  # an empty cell may be the choice None
         configs = [{k: v for k, v in config.items() if k in trials} for config in read]
         scores = trials["score"].to_list()
         seconds = trials[_SECONDS].to_list() if _SECONDS in trials else []
+        tuned = [str(column) for column in trials if column not in _NO_PARAMETERS]
     elif isinstance(trials, Iterable):
         pairs = list(trials)
         configs, scores = [dict(config) for config, _ in pairs], [score for _, score in pairs]
         seconds = []
     else:
         configs, scores, seconds, name = _of_study(trials, direction)
+    tuned = tuned or list({name: None for config in configs for name in config})
+    configs = _by_names_of(space, configs, tuned, prefix)
     y, took = _finite(scores), _finite(seconds or [math.nan] * len(configs))
     return configs, y if direction == "maximize" else -y, took, name
+
+
+def _by_names_of(
+    space: Space, configs: list[Config], tuned: list[str], prefix: str
+) -> list[Config]:
+    """Leave out what a space does not know, and the prefix of what it does."""
+    names = {prefix + name: name for name in space.names}
+    found = [{names[n]: value for n, value in config.items() if n in names} for config in configs]
+    if found and not any(found):
+        raise ValueError(
+            f"the model knows no parameter of the trials ({', '.join(tuned[:_LISTED])}"
+            f"{', ...' if len(tuned) > _LISTED else ''}){prefix_hint(tuned, space.names)}"
+        )
+    return found
 
 
 def _name_in(table: pd.DataFrame) -> str:

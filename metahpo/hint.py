@@ -25,11 +25,8 @@ def hint(tuned: Sequence[str], known: Sequence[str], prefix: str, task: Task) ->
     """
     if not known or set(tuned) & set(known):
         return ""  # no name is to blame
-    bare = {name.removeprefix(prefix) for name in known}
-    for name in tuned:
-        for lead, rest in _cuts(name):
-            if rest in bare:
-                return f"; did you mean prefix={lead!r}?"
+    if meant := prefix_hint(tuned, [name.removeprefix(prefix) for name in known]):
+        return meant
     own = {name: name.rpartition(_JOINT)[2] for name in tuned}
     counts = {
         learner.name: len(set(own.values()) & set(learner.space.names))
@@ -43,6 +40,20 @@ def hint(tuned: Sequence[str], known: Sequence[str], prefix: str, task: Task) ->
     leads = {name.removesuffix(rest) for name, rest in own.items()}
     lead = f", prefix={leads.pop()!r}" if len(leads) == 1 and leads != {""} else ""
     return f"; did you mean the model of learner={' or '.join(names[:_NAMED])}{lead}?"
+
+
+def prefix_hint(tuned: Sequence[str], bare: Sequence[str]) -> str:
+    """Say which prefix may be meant, as the end of a message; "" where none helps.
+
+    Parameters
+    ----------
+    tuned : sequence of str
+        Parameters, none of which the model could use.
+    bare : sequence of str
+        Those of the model, without a prefix.
+    """
+    leads = (lead for name in tuned for lead, rest in _cuts(name) if rest in bare)
+    return next((f"; did you mean prefix={lead!r}?" for lead in leads), "")
 
 
 def _cuts(name: str) -> Iterable[tuple[str, str]]:

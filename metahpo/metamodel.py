@@ -180,6 +180,7 @@ class MetaModel:
         task_id: str | int | None = None,
         fixed: Mapping[str, Any] | None = None,
         direction: Direction | None = None,
+        prefix: str = "",
     ) -> MetaModel:
         """Return a model that knows one more task: a study of yours, finished.
 
@@ -200,23 +201,27 @@ class MetaModel:
             ``task_id``, or a number, by default.
         fixed : mapping, optional
             Values that the study left as they are, of parameters that the model knows:
-            ``MetaOptimizer.transfer.fixed``.
+            ``MetaOptimizer.transfer.fixed``, or ``search.transfer_.fixed`` with its prefix.
         direction : {"maximize", "minimize"}, optional
             Of the scores; the model's by default.
+        prefix : str, default=""
+            What the study puts in front of the model's names: "svc__" where it tuned "svc__C", as
+            ``search.study_`` of a pipeline does.
 
         Raises
         ------
         ValueError
-            If no two scores differ, a study's direction is another, a table is of several tasks,
-            the name is taken, `fixed` names what the model does not know, or `meta_features` are
-            none of the model's.
+            If the model knows nothing of what was tuned, no two scores differ, a study's direction
+            is another, a table is of several tasks, the name is taken, `fixed` names what the
+            model does not know, or `meta_features` are none of the model's.
         TypeError
             If `meta_features` is no mapping.
         """
         direction = check_direction(direction or self.direction)
-        configs, scores, seconds, name = finished_trials(trials, self.space, direction)
-        left = checked_fixed(fixed or {}, self.space)
-        configs = [{**left, **config} for config in configs]
+        configs, scores, seconds, name = finished_trials(trials, self.space, direction, prefix)
+        left = checked_fixed(fixed or {}, self.space.prefixed(prefix))
+        bare = {name.removeprefix(prefix): value for name, value in left.items()}
+        configs = [{**bare, **config} for config in configs]
         if len(np.unique(scores[~np.isnan(scores)])) < 2:
             raise ValueError("no two trials have different scores; there is nothing to learn")
         numbered = (f"study {number}" for number in count(len(self.task_ids)))
@@ -420,7 +425,11 @@ class MetaModel:
         return pd.DataFrame(points, index=pd.Index(self.task_ids, name="task_id"))
 
     def embed(
-        self, meta_features: Mapping[str, float] | None = None, trials: Trials | None = None
+        self,
+        meta_features: Mapping[str, float] | None = None,
+        trials: Trials | None = None,
+        *,
+        prefix: str = "",
     ) -> Array:
         """Place a new task among the training tasks.
 
@@ -430,6 +439,8 @@ class MetaModel:
             Of its dataset.
         trials : optuna.Study, DataFrame, or iterable of (dict, float), optional
             What was scored on it, as for :meth:`update`.
+        prefix : str, default=""
+            As for :meth:`update`.
 
         Returns
         -------
@@ -440,7 +451,8 @@ class MetaModel:
         Raises
         ------
         ValueError
-            If no trial has a score, or `meta_features` are none of the model's or no numbers.
+            If no trial has a score, the model knows nothing of what was tuned, or `meta_features`
+            are none of the model's or no numbers.
         TypeError
             If `meta_features` is no mapping.
         """
@@ -448,7 +460,7 @@ class MetaModel:
         if trials is None:
             weights = np.exp(self.relevance.log_weights(meta_features))
         else:
-            configs, scores, _, _ = finished_trials(trials, self.space, self.direction)
+            configs, scores, _, _ = finished_trials(trials, self.space, self.direction, prefix)
             if np.isnan(scores).all():
                 raise ValueError("no trial has a score; leave trials out, or give some that have")
             belief = self._believe(self._viewed(configs), told(scores), meta_features)

@@ -133,6 +133,31 @@ def test_what_teaches_nothing_is_refused(model: MetaModel, trials: object, messa
         model.update(trials)  # type: ignore[arg-type]
 
 
+def test_names_under_a_prefix_are_the_models_own(model: MetaModel) -> None:
+    """As a search over a pipeline leaves them behind."""
+    trials = tuned(model, NEW, 8)
+    under = [({f"step__{name}": v for name, v in config.items()}, y) for config, y in trials]
+    table = SPACE.prefixed("step__").to_frame([config for config, _ in under])
+    table["score"] = [y for _, y in under]
+    whole = model.update(trials, {"told": NEW})
+    configs = SPACE.sample(20, seed=3)
+    for told in (under, table):
+        grown = model.update(told, {"told": NEW}, prefix="step__")
+        np.testing.assert_allclose(
+            grown.utilities(grown.encode(configs)), whole.utilities(whole.encode(configs))
+        )
+        np.testing.assert_allclose(
+            model.embed(trials=told, prefix="step__"), model.embed(trials=trials)
+        )
+        for take_in in (model.update, lambda told: model.embed(trials=told)):
+            with pytest.raises(
+                ValueError, match=r"no parameter of the trials .*; did you mean prefix='step__'\?"
+            ):
+                take_in(told)
+    with pytest.raises(ValueError, match=r"knows no parameter of the trials \(rate, share, kind"):
+        MetaModel.blank().update(trials)
+
+
 def test_a_table_of_trials_is_of_one_task(model: MetaModel) -> None:
     rows = SPACE.to_frame(SPACE.sample(6, seed=3)).assign(score=np.arange(6.0))
     assert model.update(rows.assign(task_id=7)).task_ids[-1] == "7"
