@@ -375,7 +375,10 @@ def _active(name: str, trials: pd.DataFrame, space: Space) -> pd.Series[bool]:
     parent, values = space.conditions[name]
     if parent not in trials:
         return pd.Series(False, index=trials.index)
-    return trials[parent].isin(values) & _active(parent, trials, space)
+    met = trials[parent].isin(values)
+    if None in values:  # an empty cell is that choice wherever the parent is active
+        met |= trials[parent].isna()
+    return met & _active(parent, trials, space)
 
 
 def _numbers(name: str, trials: pd.DataFrame) -> pd.Series[float]:

@@ -227,6 +227,18 @@ def test_what_a_history_says_of_its_space(folder: Path) -> None:
     assert HistoryTable(str(folder), "common", "logloss").direction == "minimize"
 
 
+def test_a_task_counts_whatever_of_it_failed_and_in_any_unit(folder: Path, tmp_path: Path) -> None:
+    table = pd.read_parquet(folder / "common.parquet")
+    table["neg_log_loss"] = -1e-12 * table["logloss"]
+    table.loc[table.groupby("task_id").head(1).index, "neg_log_loss"] = np.nan
+    table.loc[table["task_id"] == 109, "neg_log_loss"] = 1.0  # nothing to find
+    table.to_parquet(tmp_path / "units.parquet")
+    history = HistoryTable(str(tmp_path), "units", "neg_log_loss")
+    assert history.direction == "maximize"
+    assert set(history.frame["task_id"]) == {str(100 + task) for task in range(9)}
+    assert history.frame["score"].isna().sum() == 9
+
+
 def test_families_stay_together_and_out_of_what_is_learned_from(folder: Path) -> None:
     contests = history_contests(history_plan(folder), Path("models"))
     assert len(contests) == 16

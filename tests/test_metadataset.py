@@ -140,6 +140,23 @@ def test_task_ids_may_be_numbers() -> None:
     assert md.tasks["rows"].to_dict() == {"3": 2.0, "11": 1.0}  # 99 has no trials
 
 
+def test_a_condition_may_rest_on_none_among_numbers(tmp_path: Path) -> None:
+    """A table of numbers has no None, only empty cells."""
+    space = Space(
+        {"depth": CategoricalDistribution([None, 3, 5]), "leaf": IntDistribution(1, 9)},
+        {"leaf": ("depth", [None])},
+    )
+    md = MetaDataset.from_frames(frame(space, 20), space=space)
+    md.save(tmp_path / "md")
+    back = MetaDataset.load(tmp_path / "md")
+    assert space.from_frame(back.trials) == space.from_frame(md.trials)
+    assert {config["depth"] for config in space.from_frame(back.trials)} == {None, 3, 5}
+    trials = back.trials
+    trials.loc[trials["depth"] == 3, "leaf"] = 2
+    with pytest.raises(ValueError, match="where depth makes it inactive"):
+        MetaDataset.from_frames(trials, space=space)
+
+
 def test_a_subset_of_tasks() -> None:
     md = dataset()
     part = md.subset(["t1"])

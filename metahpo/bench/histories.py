@@ -35,11 +35,13 @@ from metahpo.bench.problem import Knowledge, Problem
 from metahpo.metadataset import Direction, MetaDataset
 from metahpo.metamodel import MetaModel
 from metahpo.space import Config, Space
+from metahpo.surrogate.scores import rounding
 
 Array = NDArray[np.float64]
 
 _PREFIX = "hp_"
 _NO_SCORES = ("task_id", "config_id", "timetrain", "family")
+_NEGATED = "neg_"  # as scikit-learn names scores that were losses
 _MINIMIZED = ("logloss", "brier", "error", "loss", "rmse", "mse", "mae")
 _LOG_FROM = 50.0  # a positive parameter that spans more than this factor is searched in log scale
 _OTHER_CHOICE = 100.0  # how far apart another choice is, where a number's range is 1
@@ -76,6 +78,8 @@ class HistoryTable:
     @property
     def direction(self) -> Direction:
         """Which way the scores are better, by their name."""
+        if self.metric.startswith(_NEGATED):
+            return "maximize"
         return "minimize" if any(word in self.metric for word in _MINIMIZED) else "maximize"
 
     @cached_property
@@ -98,8 +102,8 @@ class HistoryTable:
         table.insert(0, "task_id", raw["task_id"].astype(str))
         table["score"] = raw[self.metric].astype(float)
         table["fit_seconds"] = raw.get("timetrain", 0.0)
-        spread = table.groupby("task_id")["score"].agg(np.ptp)
-        return table[table["task_id"].map(spread) > 1e-9].reset_index(drop=True)
+        differ = table.groupby("task_id")["score"].agg(_differ)
+        return table[table["task_id"].map(differ)].reset_index(drop=True)
 
     @cached_property
     def features(self) -> pd.DataFrame | None:
@@ -175,6 +179,12 @@ class HistoryTable:
 
 def _columns(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name in frame.columns]
+
+
+def _differ(scores: pd.Series[float]) -> bool:
+    """Tell whether there is something to find; failures, which are missing, do not count."""
+    finite = np.asarray(scores.dropna(), dtype=np.float64)
+    return len(finite) > 0 and bool(np.ptp(finite) > rounding(finite))
 
 
 def _read(path: Path) -> pd.DataFrame:
