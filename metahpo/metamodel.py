@@ -521,19 +521,21 @@ class MetaModel:
         cls,
         path: str | Path = DEFAULT,
         *,
-        learner: str = "auto",
-        task: Literal["classification", "regression"] = "classification",
+        learner: str | None = None,
+        task: Literal["classification", "regression"] | None = None,
     ) -> MetaModel:
         """Read a model written by :meth:`save`, or the one that is shipped.
 
         Parameters
         ----------
         path : str or Path, default="default"
-            A model's folder; "default" is the shipped model of a learner and a kind of task.
-        learner : str, default="auto"
-            With "default": a learner of the catalogue, or "auto" for the choice among all.
-        task : {"classification", "regression"}, default="classification"
-            With "default": the kind of task.
+            A model's folder; one that holds the models of several learners, as ``metahpo train``
+            writes it; or "default" for those that are shipped.
+        learner : str, optional
+            Which of several: a learner of the catalogue, or "auto" for the choice among all, the
+            default.
+        task : {"classification", "regression"}, optional
+            What the learner is to do: what its name says, by default, or classification.
 
         Raises
         ------
@@ -541,14 +543,9 @@ class MetaModel:
             Naming the file that is missing, damaged, of a newer version or of something else; if
             there is no such learner.
         """
-        if str(path) == DEFAULT:
-            from metahpo.catalogue import resolve_learner
-
-            path = _SHIPPED / task / resolve_learner(learner, task).name
         from safetensors import SafetensorError
 
-        folder = Path(path)
-        _refuse_learner(folder)
+        folder = model_folder(path, learner, task)
         header = _FORMAT.read(folder)
         try:
             return cls._read(folder, header)
@@ -588,16 +585,45 @@ class MetaModel:
         return f"MetaModel({len(self.task_ids)} tasks, {self.space!r}, {self.metric})"
 
 
+def model_folder(
+    path: str | Path,
+    learner: str | None = None,
+    task: Literal["classification", "regression"] | None = None,
+) -> Path:
+    """Find the folder that holds a model itself; parameters as for :meth:`MetaModel.load`.
+
+    Raises
+    ------
+    ValueError
+        If there are models of other learners alone, or of a learner that is none.
+    """
+    from metahpo.catalogue import resolve_learner, task_named
+
+    task = task or task_named(learner)
+    shipped = str(path) == DEFAULT
+    folder = _SHIPPED / task if shipped else Path(path)
+    several = sorted(header.parent.name for header in folder.glob(f"*/{_FORMAT.header}"))
+    if not shipped and (folder / _FORMAT.header).exists():
+        return folder
+    if not several:
+        _refuse_learner(folder)
+        return folder  # for whoever reads it to say what it lacks
+    name = learner if learner in several else resolve_learner(learner or "auto", task).name
+    if name not in several:
+        raise ValueError(
+            f"{folder} holds models of {', '.join(several)}, and none of {name}; give one of "
+            "these as the learner"
+        )
+    return folder / name
+
+
 def _refuse_learner(folder: Path) -> None:
     """Say how a learner is given where its name stands for a folder that holds no model."""
-    if (folder / _FORMAT.header).exists():
-        return
     from metahpo.catalogue import learners
 
     for learner in learners.values():
         if str(folder) in (learner.name, learner.family):
-            task = "" if learner.task == "classification" else f", task={learner.task!r}"
             raise ValueError(
                 f"{folder} is a learner, not the folder of a MetaModel; for its shipped model "
-                f"give learner={str(folder)!r}{task}"
+                f"give learner={str(folder)!r}"
             )

@@ -60,6 +60,14 @@ class Number:
         return 1
 
     @property
+    def n_values(self) -> float:
+        """How many values it has; infinity where it is continuous."""
+        d = self.distribution
+        if d.single():
+            return 1
+        return math.inf if d.step is None else 1 + round((d.high - d.low) / d.step)
+
+    @property
     def missing(self) -> float:
         """The level that an empty cell stands for where the parameter is active."""
         return math.nan
@@ -228,6 +236,11 @@ class Choice:
     @property
     def width(self) -> int:
         """How many columns its code has."""
+        return len(self.distribution.choices)
+
+    @property
+    def n_values(self) -> float:
+        """How many values it has."""
         return len(self.distribution.choices)
 
     @property

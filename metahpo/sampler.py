@@ -141,7 +141,7 @@ class MetaSampler(BaseSampler):
         self.meta_features = _meta_features(X, y, meta_features, task)
         task = self._task = task or _task(self.meta_features, learner)
         if not isinstance(model, MetaModel):
-            model = MetaModel.load(model, learner=learner or "auto", task=task)
+            model = MetaModel.load(model, learner=learner, task=task)
         self._prefix = prefix
         self.model = _prefixed(model, prefix)
         self.model.relevance.check(self.meta_features)

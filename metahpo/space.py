@@ -216,6 +216,25 @@ class Space:
 
     # ------------------------------------------------------------------ configurations
 
+    @cached_property
+    def size(self) -> float:
+        """How many configurations there are; infinity where a parameter is continuous."""
+        return math.prod(self._n_below(n) for n in self.names if n not in self.conditions)
+
+    def _n_below(self, name: str) -> float:
+        """Count a parameter's values, each with the configurations of what it makes active."""
+        children = {
+            child: set(map(identity, values))
+            for child, (parent, values) in self.conditions.items()
+            if parent == name
+        }
+        triggers = set().union(*children.values())
+        whole = (self._n_below_at(value, children) for value in triggers)
+        return self._parameters[name].n_values - len(triggers) + sum(whole)
+
+    def _n_below_at(self, value: tuple[str, Any], children: Mapping[str, set[Any]]) -> float:
+        return math.prod(self._n_below(child) for child, at in children.items() if value in at)
+
     def active(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the names of the parameters that are active given the parents in `config`."""
         active: list[str] = []

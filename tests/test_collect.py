@@ -252,10 +252,16 @@ def test_a_scorer_that_does_not_fit_the_learner_is_named(tmp_path: Path) -> None
     assert "predict_proba" in md.trials["error"][0]
 
 
-def test_tasks_that_cannot_be_used_are_left_out(small: Path) -> None:
+def test_tasks_that_cannot_be_used_are_left_out(
+    small: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     few = replace(blobs(), X=blobs().X[:5], y=blobs().y[:5])
     md = go_on(small, tasks={"numbers": line, "a": blobs, "few": lambda: few})
     assert md.task_ids == ("a",)
+    assert [record.getMessage()[:34] for record in caplog.records] == [
+        "left out: task numbers (line) is a",
+        "left out: task few (blobs) has 5 u",
+    ]
     with pytest.raises(ValueError, match=r"no task can be used: task numbers \(line\) is a regr"):
         go_on(small, tasks={"numbers": line, "few": lambda: few})
 

@@ -51,6 +51,16 @@ def write_task(folder: Path, iterations: int = 10) -> Path:
     return file
 
 
+@pytest.mark.parametrize("command", [[], ["bench"], ["fewshot"]])
+def test_a_command_that_holds_others_shows_them(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command) == 0
+    shown = capsys.readouterr()
+    assert "Commands" in shown.out
+    assert not shown.err
+
+
 def test_train_then_eval_writes_json_markdown_and_a_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

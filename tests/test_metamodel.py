@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
@@ -394,18 +395,31 @@ def test_other_folders_are_no_models(saved: Path, tmp_path: Path) -> None:
         MetaModel.load("default", learner="svm")
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [("svc", "learner='svc'"), ("svr", "learner='svr', task='regression'")],
-)
+@pytest.mark.parametrize("name", ["svc", "svr"])
 def test_a_learner_is_no_folder(
-    name: str, options: str, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=f"^{name} is a learner, .* model give {options}$"):
+    with pytest.raises(ValueError, match=f"^{name} is a learner, .* model give learner='{name}'$"):
         MetaModel.load(name)
     saved.rename(name)  # but it may be the name of one
     assert MetaModel.load(name)
+
+
+def test_a_folder_may_hold_the_models_of_several_learners(saved: Path, tmp_path: Path) -> None:
+    for name in ("svc", "mine"):
+        shutil.copytree(saved, tmp_path / "trained" / name)
+        assert MetaModel.load(tmp_path / "trained", learner=name).task_ids
+    assert MetaModel.load(saved, learner="mlp").task_ids  # a single model is what it is
+    for learner, missing in ((None, "auto"), ("mlp", "mlp")):
+        with pytest.raises(ValueError, match=f"models of mine, svc, and none of {missing}; give"):
+            MetaModel.load(tmp_path / "trained", learner=learner)
+
+
+def test_a_learners_name_says_the_task() -> None:
+    assert MetaModel.load("default", learner="ridge").metric == "r2"
+    with pytest.raises(ValueError, match="'ridge' does regression, not classification"):
+        MetaModel.load("default", learner="ridge", task="classification")
 
 
 class Bomb:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import pickle
 from collections.abc import Callable
 from decimal import Decimal
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from optuna.distributions import (
     BaseDistribution,
@@ -99,6 +101,27 @@ def spaces(draw: st.DrawFn) -> Space:
 def exactly(configs: list[Config]) -> str:
     """Spell configurations out with their types: True == 1 == 1.0 to Python, not to us."""
     return repr(configs)
+
+
+@settings(max_examples=100, deadline=None)
+@given(space=spaces())
+def test_the_size_is_how_many_configurations_there_are(space: Space) -> None:
+    values: list[list[Any]] = []
+    for d in space.distributions.values():
+        if isinstance(d, CategoricalDistribution):
+            values.append(list(d.choices))
+        elif d.step is None and not d.single():
+            assert space.size == math.inf
+            return
+        else:
+            n = 1 if d.single() else 1 + round((d.high - d.low) / (d.step or 1))
+            values.append(list(range(n)))
+    assume(math.prod(map(len, values)) <= 3000)
+    found = set()
+    for chosen in itertools.product(*values):
+        config = dict(zip(space.distributions, chosen, strict=True))
+        found.add(repr([(name, config[name]) for name in space.active(config)]))
+    assert space.size == len(found)
 
 
 @settings(max_examples=150, deadline=None)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import metahpo.metamodel
-from metahpo.catalogue import ROOT, Task, learners
+from metahpo import metamodel
+from metahpo.catalogue import ROOT, Task
 from metahpo.metadataset import MetaDataset
 from metahpo.metamodel import DEFAULT, MetaModel
 
-_SHIPPED = Path(metahpo.metamodel.__file__).parent / "default"
+_SHIPPED = Path(metamodel.__file__).parent / "default"
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,6 @@ def model_folder(model: str, learner: str) -> str:
     """
     if model == DEFAULT:
         return DEFAULT
-    for folder in (Path(model) / learner, Path(model)):
-        if (folder / "model.json").exists():
-            return str(folder)
-    known = ", ".join(sorted(learners))
-    raise ValueError(f"{model} holds no meta-model of {learner!r} (learners are {known})")
+    folder = metamodel.model_folder(model, learner)
+    MetaModel.load(folder)  # raises now rather than in a worker
+    return str(folder)

@@ -73,6 +73,6 @@ def resolve_learner(name: str, task: Task) -> Learner:
         raise ValueError(f"the learner {name!r} does {learners[name].task}, not {task}")
     fitting = sorted(learner.family for learner in learners.values() if learner.task == task)
     named = [learner.name for learner in learners.values() if learner.task == task]
-    close = difflib.get_close_matches(name, [*fitting, *named], n=1)
+    close = difflib.get_close_matches(name.lower(), [*fitting, *named], n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(fitting)}"
     raise ValueError(f"unknown learner {name!r}; {hint}")

@@ -23,8 +23,14 @@ app = typer.Typer(
     name="fewshot",
     help="Meta-train, meta-test and tune [bold]few-shot learners[/].",
     rich_markup_mode="rich",
-    no_args_is_help=True,
 )
+
+
+@app.callback(invoke_without_command=True)
+def _root(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
 
 Task = Annotated[
     Path, typer.Argument(help="A few-shot task (TOML).", metavar="TASK", show_default=False)

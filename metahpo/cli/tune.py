@@ -107,7 +107,7 @@ def command(
         note(text)
     chosen = resolve_learner(learner, data.task)
     if model != DEFAULT:  # those that are shipped know their learners
-        check_known(chosen, MetaModel.load(model), model)
+        check_known(chosen, MetaModel.load(model, learner=chosen.name), model)
     name = f"{table.stem}-{chosen.name}"
     folder = _writable(out_folder or Path("metahpo-tune", name))
     tuning = Tuning(data, chosen, metric or DEFAULT_METRIC[data.task], cv, seed, jobs, model)

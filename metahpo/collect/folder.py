@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -21,6 +22,8 @@ from metahpo.collect.worker import Outcome
 from metahpo.files import remove_unfinished, replace_file
 from metahpo.metadataset import MetaDataset
 from metahpo.space import Config, Space
+
+_logger = logging.getLogger(__name__)
 
 
 class CollectionFolder:
@@ -113,6 +116,8 @@ class CollectionFolder:
                 unusable.append(str(error))
         if not tables:
             raise ValueError(f"no task can be used: {unusable[0]}")
+        for reason in unusable:
+            _logger.warning("left out: %s", reason)
         return tables
 
     def finished(self, configs: Mapping[str, Sequence[Config]]) -> set[tuple[str, str, int]]:

@@ -25,7 +25,7 @@ from sklearn.pipeline import Pipeline
 
 from metahpo.catalogue import Learner, Task, UnionLearner, learners, resolve_learner
 from metahpo.metamodel import DEFAULT, MetaModel
-from metahpo.space import Config, Space
+from metahpo.space import Config, Space, as_space
 
 # Estimators that change what comes out, not what is learned, and where they hold the one inside.
 _WRAPPERS = {
@@ -118,6 +118,8 @@ def plan_search(
     ValueError
         If the estimator is unknown and no space is given, if the space names a parameter that
         the estimator does not have, or if the model cannot be read.
+    TypeError
+        If the space is none.
     """
     place = find_place(estimator, learner)
     if space is None and place.learner is None and model == DEFAULT:
@@ -132,7 +134,7 @@ def plan_search(
             whole = known.space if place.learner is None else _sayable(place, place.learner)
             space = _starting_at(whole.prefixed(place.prefix), start)
         else:
-            space = _starting_at(Space(space), start)
+            space = _starting_at(as_space(space), start)
     _check_names(space, estimator, place)
     fixed = {
         n: v for n, v in _settings(place, space.names).items() if n in known.space.distributions
@@ -231,7 +233,7 @@ def _load(model: MetaModel | str | Path, learner: Learner | None) -> MetaModel:
     if isinstance(model, MetaModel):
         return model
     if model != DEFAULT:
-        return MetaModel.load(model)
+        return MetaModel.load(model, learner=None if learner is None else learner.name)
     if learner is None:
         return MetaModel.blank()
     return MetaModel.load(DEFAULT, learner=learner.family, task=learner.task)

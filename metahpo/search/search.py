@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -394,10 +395,18 @@ class MetaSearchCV(DelegatingSearch):
         return only_time and model.experience.cost is not None
 
     def _run(self, opened: _Opened) -> None:
+        n_trials, size = self.n_trials, opened.plan.space.size
+        if size < (math.inf if n_trials is None else n_trials):
+            n_trials = int(size)
+            warnings.warn(
+                f"the space has {n_trials} configurations; the search ends when each has been "
+                f"tried, before n_trials={self.n_trials} and timeout={self.timeout}",
+                stacklevel=4,
+            )
         run_study(
             opened.study,
             opened.objective,
-            n_trials=self.n_trials,
+            n_trials=n_trials,
             timeout=self.timeout,
             callbacks=self.callbacks or (),
         )
