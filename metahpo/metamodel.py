@@ -111,11 +111,10 @@ class MetaModel:
     ) -> MetaModel:
         """Train on past evaluations.
 
-        The model is trained on all tasks, and on four fifths of them. The rest tells for how long
-        training pays, teaches how to adapt to a study's trials, and measures, a little too kindly
-        for that, what the ``card`` reports. How far scores lie from what is foretold of them, few
-        tasks tell badly; where there are no more, other four fifths are trained on, too, so that
-        others are held out.
+        The model is trained on all tasks, and another without a fifth of them, at most 100. These
+        tell for how long training pays, teach how to adapt to a study's trials, and measure, a
+        little too kindly for that, what the ``card`` reports. Where they are fewer than 60, models
+        without others are trained, too, so that more tasks tell how wide intervals must be.
 
         Parameters
         ----------

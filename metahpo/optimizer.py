@@ -58,9 +58,9 @@ class Explanation:
     Attributes
     ----------
     mean, low, high : float
-        Predicted score, and the interval that should hold it with 80%; where the model is of too
-        few tasks to have learned how far predictions miss, it holds fewer bad ones. NaN before
-        the first trial, when the scores' scale is unknown.
+        Predicted score, and the interval that should hold it with 80%; see
+        :meth:`MetaOptimizer.predict` for when it holds fewer. NaN before the first trial, when
+        the scores' scale is unknown.
     expected_rank : float
         Where it is expected to stand between this task's worst score, 0, and its best, 1, by the
         training tasks alone.
@@ -124,9 +124,9 @@ class MetaOptimizer:
     -----
     The first configurations are chosen among those that earlier tasks have tried, for 3 to 20
     trials with a score: the longer, the surer it is that such a task is like this one, and the
-    more of what they have tried the space can hold; but no longer than for a fifth of what they
-    have tried. No seed moves these. The 8th, 16th, 32nd, ... trial is the next of the greedy
-    portfolio, as the first is, whatever the trials have shown.
+    more of what they have tried the space can hold; but beyond 3 no longer than for a fifth of
+    what they have tried. No seed moves these. The 8th, 16th, 32nd, ... trial is the next of the
+    greedy portfolio, as the first is, whatever the trials have shown.
 
     Examples
     --------
@@ -505,7 +505,9 @@ class MetaOptimizer:
         configs : sequence of mapping, or DataFrame
             In a table: one column a parameter, missing where inactive.
         coverage : float, default=0.8
-            Share of the scores that the intervals are to hold, in (0, 1).
+            Share of the scores that the intervals are to hold, in (0, 1). They hold far fewer
+            where the model has not learned how far predictions miss, for which it takes 4 tasks
+            of 10 evaluations or more, one of them of 50.
 
         Returns
         -------

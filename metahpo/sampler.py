@@ -114,7 +114,8 @@ class MetaSampler(BaseSampler):
     Trials that other samplers suggested, that were enqueued or added count like its own. A failed
     trial, and one with an infinite value, counts as bad as the worst; a pruned one at its last
     intermediate value, but not as better than the median of the completed; a running one as if
-    it had come out as predicted.
+    it had come out as predicted. Of a study with a ``HyperbandPruner`` Optuna shows a sampler one
+    bracket at a time: each begins with the same configurations.
 
     Examples
     --------

@@ -260,7 +260,7 @@ def test_tasks_that_cannot_be_used_are_left_out(
     assert md.task_ids == ("a",)
     assert [record.getMessage()[:34] for record in caplog.records] == [
         "left out: task numbers (line) is a",
-        "left out: task few (blobs) has 5 u",
+        "left out: task few (blobs) has 3 u",
     ]
     with pytest.raises(ValueError, match=r"no task can be used: task numbers \(line\) is a regr"):
         go_on(small, tasks={"numbers": line, "few": lambda: few})

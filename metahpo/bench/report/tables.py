@@ -50,7 +50,8 @@ def sections_of(findings: Findings) -> list[Section]:
         found.append(
             Section(
                 "After a time",
-                "Suggesting and evaluating together; a run that has ended stays where it was.",
+                "Suggesting and evaluating together, of histories the recorded seconds of "
+                "evaluations alone; a run that has ended stays where it was.",
                 {
                     f"after {duration(t)}": _standing(findings, findings.times, i)
                     for i, t in enumerate(findings.times.budgets)
