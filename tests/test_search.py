@@ -365,16 +365,21 @@ def test_a_timeout_ends_the_search() -> None:
     assert 1 <= len(done.study_.trials) < 1000
 
 
+@pytest.mark.parametrize("level", [optuna.logging.INFO, optuna.logging.WARNING])
 @pytest.mark.parametrize(("verbose", "silent"), [(0, True), (1, False)])
 def test_is_as_silent_as_asked(
-    verbose: int, silent: bool, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    verbose: int,
+    silent: bool,
+    level: int,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.INFO)  # as Optuna begins, before other tests
+    optuna.logging.set_verbosity(level)
     optuna.logging.enable_propagation()  # to where caplog listens
     try:
         search(SVC(), model=inexperienced("svc"), verbose=verbose).fit(X, Y)
-        assert optuna.logging.get_verbosity() == optuna.logging.INFO
+        assert optuna.logging.get_verbosity() == level
     finally:
         optuna.logging.disable_propagation()
         optuna.logging.set_verbosity(before)

@@ -340,10 +340,10 @@ def _is_forsaken(study: Study, trial: FrozenTrial) -> bool:
 
 @contextmanager
 def quiet(enabled: bool) -> Iterator[None]:
-    """Keep Optuna from logging every trial, for as long as a search runs."""
+    """Keep Optuna from logging every trial for as long as a search runs, or let it do so."""
     before = optuna.logging.get_verbosity()
-    if enabled:
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
+    aloud = min(before, optuna.logging.INFO)  # whatever was set for other studies
+    optuna.logging.set_verbosity(optuna.logging.ERROR if enabled else aloud)
     try:
         yield
     finally:
