@@ -9,6 +9,7 @@ from searching import inexperienced, knowing
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor, make_column_transformer
+from sklearn.datasets import make_classification
 from sklearn.ensemble import AdaBoostClassifier, RandomForestClassifier
 from sklearn.linear_model import Lasso, LogisticRegression
 from sklearn.neural_network import MLPClassifier
@@ -17,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR, LinearSVC
 from xgboost import XGBClassifier
 
-from metahpo import MetaModel, Space, learners
+from metahpo import MetaModel, MetaSearchCV, Space, learners
 from metahpo.catalogue import UnionLearner
 from metahpo.search.pipeline import find_place, plan_search
 
@@ -51,6 +52,26 @@ def test_a_choice_among_learners_replaces_both_steps(name: str) -> None:
     for config in learner.space.sample(8):
         ours = clone(learner.make()).set_params(**plan.params_of(config))
         assert printed(ours) == printed(learner.make(config))
+
+
+@pytest.mark.parametrize(
+    "scoring", ["accuracy", "neg_log_loss", {"a": "f1", "b": "neg_brier_score"}]
+)
+def test_learners_that_the_metric_cannot_measure_are_not_chosen(scoring: Any) -> None:
+    X, y = make_classification(60, random_state=0)
+    search = MetaSearchCV(
+        learners["auto"].make(),
+        learner="auto",
+        model=inexperienced("auto"),
+        scoring=scoring,
+        refit=isinstance(scoring, str) or "b",
+        n_trials=1,
+        cv=2,
+    ).fit(X, y)
+    chosen = search.study_.trials[0].distributions["learner"].choices
+    probable = {"k_neighbors", "random_forest", "mlp"}
+    assert probable <= set(chosen)
+    assert ("svc" in chosen) == (scoring == "accuracy")
 
 
 def test_a_choice_among_learners_needs_their_pipeline() -> None:

@@ -7,7 +7,7 @@ symbols and "value", and ``<name>`` is active under "value".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -189,6 +189,14 @@ class UnionLearner(Learner):
             preprocessing=branches[first].preprocessing,
             branches=branches,
         )
+
+    def space_of(self, names: Sequence[str]) -> Space:
+        """Return the part of the space in which some of the learners are chosen, at least one."""
+        if len(names) == len(self.branches):
+            return self.space
+        first = self.space.default[ROOT]
+        spaces = {name: self.branches[name].space for name in names}
+        return Space.union(spaces, ROOT, default=first if first in spaces else names[0])
 
     def make(
         self,

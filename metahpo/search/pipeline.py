@@ -8,7 +8,7 @@ model's too (``gamma_rule="scale"``), and the user's, which carries the way thro
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
@@ -98,6 +98,7 @@ def plan_search(
     space: Space | Mapping[str, BaseDistribution] | None = None,
     model: MetaModel | str | Path = DEFAULT,
     learner: Learner | str | None = None,
+    fits: Callable[[Any], bool] = lambda estimator: True,
 ) -> Plan:
     """Find the estimator that learns, what is known about it, and what is to be searched.
 
@@ -112,6 +113,9 @@ def plan_search(
         "default" is the shipped model of the estimator's learner.
     learner : Learner or str, optional
         The catalogue's entry for the estimator; found by its class by default.
+    fits : callable, optional
+        Tells whether an estimator can be measured as is asked: learners that cannot are left out
+        of the whole space of a choice among them.
 
     Raises
     ------
@@ -131,7 +135,7 @@ def plan_search(
     if not isinstance(space, Space):
         start = {**place.spell(_settings(place)), **estimator.get_params()}
         if space is None:
-            whole = known.space if place.learner is None else _sayable(place, place.learner)
+            whole = known.space if place.learner is None else _sayable(place, place.learner, fits)
             space = _starting_at(whole.prefixed(place.prefix), start)
         else:
             space = _starting_at(as_space(space), start)
@@ -270,13 +274,15 @@ def _is_said(name: str, value: Any, learner: Learner) -> bool:
     return _is_number(value)
 
 
-def _sayable(place: Place, learner: Learner) -> Space:
+def _sayable(place: Place, learner: Learner, fits: Callable[[Any], bool]) -> Space:
     """Return a learner's space without what the estimator sets to a value foreign to it.
 
-    None is never foreign: where a space has no word for it, it is the library's own default.
+    None is never foreign: where a space has no word for it, it is the library's own default. Of a
+    choice among learners, the space of those that fit.
     """
     if isinstance(learner, UnionLearner):
-        return learner.space
+        fitting = [name for name, branch in learner.branches.items() if fits(branch.make())]
+        return learner.space_of(fitting)
     space = learner.space
     left = {
         name

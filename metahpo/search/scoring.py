@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import check_scoring, get_scorer_names
+from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 
 from metahpo.catalogue import Task
@@ -126,8 +127,17 @@ def check_fit(estimator: Any, scoring: Any, task: Task | None, y: Any) -> None:
             _check_one(estimator, metric, task, y)
 
 
+def is_measurable(estimator: Any, scoring: Any, task: Task | None, y: Any) -> bool:
+    """Tell whether the metrics suit what the estimator does, as :func:`check_fit` says."""
+    try:
+        check_fit(estimator, scoring, task, y)
+    except ValueError:
+        return False
+    return True
+
+
 def _check_one(estimator: Any, metric: str, task: Task, y: Any) -> None:
-    name = type(estimator).__name__
+    name = type(estimator[-1] if isinstance(estimator, Pipeline) else estimator).__name__
     scorer = check_scoring(estimator, scoring=metric)
     if task == "classification" and _measures_numbers(scorer):
         raise ValueError(

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
@@ -37,7 +38,14 @@ from metahpo.search.interrupts import heeded_interrupts
 from metahpo.search.pipeline import Plan, plan_search, task_of
 from metahpo.search.results import cv_results
 from metahpo.search.run import Callback, objective_of, outcomes, run_study
-from metahpo.search.scoring import SINGLE, check_fit, scorers_of, takes_weights, tuned_metric
+from metahpo.search.scoring import (
+    SINGLE,
+    check_fit,
+    is_measurable,
+    scorers_of,
+    takes_weights,
+    tuned_metric,
+)
 from metahpo.search.stored import identity_of, open_study, quiet
 from metahpo.space import Space
 
@@ -290,7 +298,8 @@ class MetaSearchCV(DelegatingSearch):
     def _open(self, X: Any, y: Any, routed: _Routed) -> _Opened:
         self._check_options()
         validation = self._validation(X, y, routed)
-        plan = plan_search(self.estimator, self.space, self.model, self.learner)
+        fits = partial(is_measurable, scoring=self.scoring, task=task_of(self.estimator), y=y)
+        plan = plan_search(self.estimator, self.space, self.model, self.learner, fits)
         seed = self._seed()
         objective = objective_of(self.estimator, plan, validation, self.refit, seed)
         return _Opened(self._study(plan, validation, seed), objective, plan, seed)
