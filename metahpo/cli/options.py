@@ -32,7 +32,8 @@ Task = Annotated[
     TaskKind, typer.Option("--task", help="What the target asks for; auto guesses and says so.")
 ]
 Model = Annotated[
-    str, typer.Option("--model", help="A meta-model's folder, or the default that is shipped.")
+    str,
+    typer.Option("--model", help="A meta-model's folder, that of several learners, or default."),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
