@@ -594,7 +594,7 @@ def model_folder(
     Raises
     ------
     ValueError
-        If there are models of other learners alone, or of a learner that is none.
+        If there is no model, or of other learners alone, or the learner is none.
     """
     from metahpo.catalogue import resolve_learner, task_named
 
@@ -606,7 +606,7 @@ def model_folder(
         return folder
     if not several:
         _refuse_learner(folder)
-        return folder  # for whoever reads it to say what it lacks
+        _FORMAT.read(folder)  # which says what it lacks
     name = learner if learner in several else resolve_learner(learner or "auto", task).name
     if name not in several:
         raise ValueError(

@@ -96,10 +96,8 @@ class Number:
         low, step = self.distribution.low, self.distribution.step
         if step is None:
             return np.ones(len(levels), dtype=bool)
-        if isinstance(self.distribution, IntDistribution) and step == 1:
-            off = np.abs(levels - np.round(levels))  # also of what is too large to add to
-        else:
-            off = np.abs(np.remainder(levels - low + step / 2, step) - step / 2)
+        above = levels - low
+        off = np.abs(above - np.round(above / step) * step)
         return ~(off > _OFF_STEP * step)
 
     def column(self, values: Sequence[Any]) -> pd.Series[Any]:

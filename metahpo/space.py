@@ -79,6 +79,7 @@ class Codes:
         rows = np.concatenate([np.round(self.array, _KEY_DIGITS) + 0.0, self.active], axis=1)
         if not rows.size:
             return [b""] * len(rows)
+        rows = np.ascontiguousarray(rows)  # picked columns may lie one behind the other
         keys: list[bytes] = rows.view(f"V{rows.itemsize * rows.shape[1]}")[:, 0].tolist()
         return keys
 

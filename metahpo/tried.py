@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from metahpo.candidates import Candidates
 from metahpo.space import Codes, Config, Space
 
-_SAME = 1e-6  # difference of two codes that is none
-
-Part = tuple[NDArray[np.intp], NDArray[np.float64]]
-"""Columns of a code, and what stands there."""
+Part = tuple[NDArray[np.intp], bytes]
+"""Columns of a code, and the key of what stands there."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Tried:
             config = trials[i][0]
             if config and config.keys() != set(space.active(config)):
                 columns = np.concatenate([np.r_[space.slices[name]] for name in config])
-                part = columns, codes.array[i, columns]
+                part = columns, _keys(codes, columns)[i]
                 if not _agree(part, codes)[~failed].any():
                     parts.append(part)
         return cls(keys, tuple(parts))
@@ -59,6 +57,9 @@ class Tried:
 
 
 def _agree(part: Part, codes: Codes) -> NDArray[np.bool_]:
-    columns, values = part
-    same = (np.abs(codes.array[:, columns] - values) < _SAME) & codes.active[:, columns]
-    return np.asarray(same.all(axis=1), dtype=np.bool_)
+    columns, own = part
+    return np.array([key == own for key in _keys(codes, columns)], dtype=bool)
+
+
+def _keys(codes: Codes, columns: NDArray[np.intp]) -> list[bytes]:
+    return Codes(codes.array[:, columns], codes.active[:, columns]).row_keys

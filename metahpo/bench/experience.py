@@ -75,9 +75,7 @@ def _branches(evaluations: MetaDataset) -> set[str]:
 
 @lru_cache(maxsize=8)
 def _model(model: str, learner: str, task: Task) -> MetaModel:
-    if model == DEFAULT:
-        return MetaModel.load(DEFAULT, learner=learner, task=task)
-    return MetaModel.load(model)
+    return MetaModel.load(model, learner=learner, task=task)
 
 
 def model_folder(model: str, learner: str) -> str:
@@ -90,6 +88,4 @@ def model_folder(model: str, learner: str) -> str:
     """
     if model == DEFAULT:
         return DEFAULT
-    folder = metamodel.model_folder(model, learner)
-    MetaModel.load(folder)  # raises now rather than in a worker
-    return str(folder)
+    return str(metamodel.model_folder(model, learner))
