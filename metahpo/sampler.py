@@ -162,6 +162,7 @@ class MetaSampler(BaseSampler):
         self.transfer: TransferReport = Transfer(self.space, self.model.space, self._fixed).report
         self._noted: tuple[tuple[str, ...], dict[str, str]] = ((), {})
         self._entropy = np.random.SeedSequence(seed).entropy
+        self._inferred: dict[int, set[str]] = {}  # by trial, until it is sampled
         self._last: MetaOptimizer | None = None  # what it found out serves the next
 
     def __getstate__(self) -> dict[str, Any]:
@@ -184,7 +185,9 @@ class MetaSampler(BaseSampler):
         """
         _refuse_multi_objective(study)
         trials = study.get_trials(deepcopy=False)
-        return {name: d for one in trials for name, d in one.distributions.items()}
+        inferred = {name: d for one in trials for name, d in one.distributions.items()}
+        self._inferred[trial.number] = set(inferred)
+        return inferred
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -195,10 +198,11 @@ class MetaSampler(BaseSampler):
         are taken to be the same as in the last trial that has them.
         """
         _refuse_multi_objective(study)
+        # not what there is now: other threads and processes may have shown more meanwhile
+        whole = self._inferred.pop(trial.number, set())
         if not search_space:
             return {}
-        whole = self.infer_relative_search_space(study, trial)
-        if held := whole.keys() - search_space.keys():
+        if held := whole - search_space.keys():
             trial = _as_if_shown(trial, held, study.get_trials(deepcopy=False))
         plan = self._plan(study, trial, asked={})
         return {n: _original(d, plan[n]) for n, d in search_space.items() if n in plan}
